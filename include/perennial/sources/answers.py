@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
+from types import NoneType
 from typing import Any, Literal
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -66,7 +67,9 @@ def form_of(declared: str, headers: Mapping[str, str], address: str) -> Form:
         return "file"
     if kind in _PLAIN and (suffix := _suffix(headers, address)):
         return _EXTENSIONS.get(suffix, "file")  # type: ignore[return-value]
-    raise Unclear(f"is of the type {kind or 'that no header names'}, which is neither JSON nor a file of rows: say answers=... in the source")
+    raise Unclear(
+        f"is of the type {kind or 'that no header names'}, which is neither JSON nor a file of rows: say answers=... in the source"
+    )
 
 
 def file_name(headers: Mapping[str, str], address: str) -> str:
@@ -159,7 +162,9 @@ def records_in(document: Any, path: str) -> list[Any]:
     places = _arrays(document)
     if not path and isinstance(document, Mapping) and not places:
         return [document]
-    there = f"but at {', '.join(places[:3])}: write records={places[0]!r} into the source" if places else "nor elsewhere: correct the source"
+    there = (
+        f"but at {', '.join(places[:3])}: write records={places[0]!r} into the source" if places else "nor elsewhere: correct the source"
+    )
     raise Unclear(f"has no array of records {f'at {path}' if path else 'of its own'}, {there}")
 
 
@@ -197,20 +202,21 @@ def following(pagination: Pagination | None, request: Request, document: Any, he
         links = parse_header_links(headers.get("link", ""))
         url = next((link["url"] for link in links if "next" in link.get("rel", "").split()), "")
         return Request(urljoin(request.address, url)) if url else None
+    name = pagination.parameter or pagination.by
+    word: Any = None
     if pagination.by in ("next", "token"):
         word = at(document, pagination.field)
-        if word in (None, "", False):
-            return None
-        if not isinstance(word, (str, int, float)) or word is True:
+        if word is True or not isinstance(word, (str, int, float, NoneType)):
             raise Unclear(f"has at {pagination.field} neither a text nor a number that leads to the next page")
-        if pagination.by == "next":
-            return Request(urljoin(request.address, str(word)))
-        return Request(request.address, {**request.parameters, pagination.parameter or "token": word})
-    if not records:
+        word = None if word is False else word
+    elif records:
+        step = records if pagination.by == "offset" else 1  # a server may give fewer records than it is asked for
+        word = int(request.parameters[name]) + step
+    if word in (None, ""):
         return None
-    name = pagination.parameter or pagination.by
-    step = records if pagination.by == "offset" else 1  # a server may give fewer records than it is asked for
-    return Request(request.address, {**request.parameters, name: int(request.parameters[name]) + step})
+    if pagination.by == "next":
+        return Request(urljoin(request.address, str(word)))
+    return Request(request.address, {**request.parameters, name: word})
 
 
 def ordered(value: Any) -> Any:

@@ -101,7 +101,9 @@ class Reading:
                     if not self._may_be_stale():
                         stopped = rejected
                         break
-                    self.look.notes.append("the page at which the last look ended is not there any more: all was read again from its cursor")
+                    self.look.notes.append(
+                        "the page at which the last look ended is not there any more: all was read again from its cursor"
+                    )
                     request = self._anew()
                 except PerennialError as error:
                     stopped = error
@@ -148,7 +150,9 @@ class Reading:
             self.overlap.keep(_table([], [], [], self.keys), [], self.keys, since=ordered(largest))
         if self.without_cursor:
             has = "has" if self.without_cursor == 1 else "have"
-            self.look.notes.append(f"{counted(self.without_cursor, 'record')} {has} no {self.source.cursor}: the service may give them again")
+            self.look.notes.append(
+                f"{counted(self.without_cursor, 'record')} {has} no {self.source.cursor}: the service may give them again"
+            )
 
     def _is_full(self) -> bool:
         return self.gathered.pages >= self.source.piece_pages or len(self.gathered.new) >= self.source.file_rows
@@ -165,7 +169,8 @@ class Reading:
                 return None
             try:
                 if self._form(answer) == "file":
-                    return self._take_file(answer, request)
+                    self._take_file(answer, request)
+                    return None
                 records, document = self._records(answer)
                 after = self._following(request, document, answer, len(records))
             except CutShort as error:
@@ -173,8 +178,8 @@ class Reading:
                     raise SourceUnreachable(f"The answer of {shown(answer.address)} {error}, {_REREADS + 1} times: run it again.") from None
             except Unclear as error:
                 raise SourceRefused(
-                    f"The answer of {shown(answer.address)} {error}. Nothing of it was read; the next look of {self.look.dataset.name} goes "
-                    "on there."
+                    f"The answer of {shown(answer.address)} {error}. Nothing of it was read; the next look of {self.look.dataset.name} "
+                    "goes on there."
                 ) from None
             else:
                 break
@@ -242,9 +247,9 @@ class Reading:
         names = sorted({name for record in records for name in record})
         if missing := sorted(name for name in needed if not any(_has(record, name) for record in records)):
             raise SourceRefused(
-                f"No record of {shown(answer.address)} has {', '.join(missing)}; they have {', '.join(names[:20])}. Nothing of that page was "
-                f"read: correct the spec of {dataset.name} (`files.fields` says what a source calls a column) or the service; the next look "
-                "goes on there."
+                f"No record of {shown(answer.address)} has {', '.join(missing)}; they have {', '.join(names[:20])}. Nothing of that page "
+                f"was read: correct the spec of {dataset.name} (`files.fields` says what a source calls a column) or the service; the next "
+                "look goes on there."
             )
         known = self.state.get("fields")
         if known is not None and (new := [name for name in names if name not in known]):
@@ -259,7 +264,7 @@ class Reading:
         for record in records:
             try:
                 if not isinstance(record, dict):
-                    raise ValueError  # noqa: TRY301 - it is put aside as those are that cannot be written
+                    raise ValueError  # it is put aside as those are that cannot be written
                 line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
                 line.encode(self.look.dataset.files.encoding)
             except ValueError:  # no object, no number, half of a surrogate pair, a sign that the dataset's encoding has not
@@ -320,13 +325,13 @@ class Reading:
         words = _words(request)
         if words in self.met:
             raise SourceRefused(
-                f"{shown(request.address)} leads to the same next page again after {counted(self.pages, 'page')}: reading it would never end. "
-                "Correct pagination of the source, or the service."
+                f"{shown(request.address)} leads to the same next page again after {counted(self.pages, 'page')}: reading it would never "
+                "end. Correct pagination of the source, or the service."
             )
         if self.pages >= self.source.most_pages:
             raise SourceRefused(
-                f"{shown(request.address)} has more than {counted(self.source.most_pages, 'page')}, which most_pages of the source allows for "
-                "one look. What was read is safe, and the next look goes on there."
+                f"{shown(request.address)} has more than {counted(self.source.most_pages, 'page')}, which most_pages of the source allows "
+                "for one look. What was read is safe, and the next look goes on there."
             )
         self.met.add(words)
 
@@ -401,4 +406,3 @@ def _has(record: Mapping[str, Any], path: str) -> bool:
 
 def _words(request: Request) -> str:
     return json.dumps([request.address, dict(request.parameters)], sort_keys=True)
-

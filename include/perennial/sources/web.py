@@ -6,6 +6,7 @@ server asks to wait is waited here while it is short; for a longer time the look
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class Client:
             )
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": AGENT, "Accept-Encoding": "gzip, deflate", **headers})
-        self._session.verify = extra.get("ca", True)
+        self._authority = extra.get("ca")  # given with each request: else a variable of the environment would win
         self._token, self._token_until = "", 0.0
         self._secrets = [s for s in (self._connection.password.get_secret_value(), *map(str, extra.get("headers", {}).values())) if s]
 
@@ -134,7 +135,9 @@ class Client:
             try:
                 answer = self._follow(address, parameters, headers or {}, file_for)
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.InvalidHeader) as error:
-                raise SourceRefused(f"{shown(address)} of {self.dataset} cannot be asked for ({type(error).__name__}): correct it.") from None
+                raise SourceRefused(
+                    f"{shown(address)} of {self.dataset} cannot be asked for ({type(error).__name__}): correct it."
+                ) from None
             except requests.exceptions.SSLError as error:
                 raise SourceUnreachable(
                     f"The certificate of {shown(address)} is not trusted ({_words(error)}): where an authority of your own has signed it, "
@@ -159,15 +162,19 @@ class Client:
                 if answer is not None and answer.status == _BUSY:
                     raise ComeLater(*_later(address, answer.status, _ALONE))
                 raise SourceUnreachable(
-                    f"{shown(address)}, from which {self.dataset} is read, fails: {fault}. It was asked {TRIES} times. What was read before "
-                    f"is safe; check the service and {self._where}, and run it again."
+                    f"{shown(address)}, from which {self.dataset} is read, fails: {fault}. It was asked {TRIES} times. What was read "
+                    f"before is safe; check the service and {self._where}, and run it again."
                 )
             time.sleep(_PAUSE * 2 ** (tried - 1))
 
     # -- one request ---------------------------------------------------------------------------------------------
 
     def _follow(
-        self, address: str, parameters: Mapping[str, Any], headers: Mapping[str, str], file_for: Callable[[Mapping[str, str], str], Path | None]
+        self,
+        address: str,
+        parameters: Mapping[str, Any],
+        headers: Mapping[str, str],
+        file_for: Callable[[Mapping[str, str], str], Path | None],
     ) -> Answer:
         given: Mapping[str, Any] = parameters
         for _ in range(_REDIRECTS + 1):
@@ -178,6 +185,7 @@ class Client:
                 auth=self._credentials(address),
                 timeout=self.limits.timeout,
                 allow_redirects=False,
+                verify=self._authority,
                 stream=True,
             ) as response:
                 if response.is_redirect:
@@ -225,7 +233,7 @@ class Client:
         elif extra.get("header"):
             request.headers[str(extra["header"])] = password
         elif extra.get("parameter"):
-            request.prepare_url(request.url, {str(extra["parameter"]): password})
+            request.prepare_url(str(request.url), {str(extra["parameter"]): password})
         elif known.login:
             requests.auth.HTTPBasicAuth(known.login.encode(), password.encode())(request)
         elif password:
@@ -247,6 +255,7 @@ class Client:
                 auth=_Credentials(lambda request: None) if in_body else requests.auth.HTTPBasicAuth(client.encode(), secret.encode()),
                 timeout=self.limits.timeout,
                 allow_redirects=False,
+                verify=self._authority,
             )
             given = response.json() if response.ok else {}
         except requests.exceptions.JSONDecodeError:
@@ -293,9 +302,12 @@ class Client:
         if answer.status == 403:
             raise SourceRefused(f"{at} may not be read with these credentials{said}: ask for the right, or check {self._where}.")
         if answer.status in (404, 410):
-            raise Rejected(f"{at}, from which {self.dataset} is read, is not there ({_status(answer.status)}{said}): correct url of the source.")
+            raise Rejected(
+                f"{at}, from which {self.dataset} is read, is not there ({_status(answer.status)}{said}): correct url of the source."
+            )
         raise Rejected(
-            f"{at} refuses what is asked of it for {self.dataset} ({_status(answer.status)}{said}): correct url and parameters of the source."
+            f"{at} refuses what is asked of it for {self.dataset} ({_status(answer.status)}{said}): correct url and parameters of the "
+            "source."
         )
 
     def _says(self, answer: Answer) -> str:
@@ -409,5 +421,5 @@ def _words(error: Exception) -> str:
         return "its answer ends in the middle"
     reason: Any = error.args[0] if error.args else error
     reason = getattr(reason, "reason", reason)
-    said = str(reason).rpartition(": ")[2] or type(error).__name__
+    said = re.sub(r" \(_ssl\.c:\d+\)", "", str(reason)).rpartition(": ")[2] or type(error).__name__
     return said.rstrip(".)'")[:200]

@@ -47,9 +47,9 @@ class SourceSpec(Spec):
         raise NotImplementedError
 
     @property
-    def days_of_answers(self) -> float:
-        """Days that answers are kept as they came."""
-        return 0
+    def days_of_answers(self) -> float | None:
+        """Days that answers are kept as they came; None for ever."""
+        return None
 
 
 class SqlSource(SourceSpec):

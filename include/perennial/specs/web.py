@@ -46,7 +46,7 @@ class HttpSource(SourceSpec):
     """Records that an HTTP service gives as JSON or JSON lines, page by page, or files that it gives whole."""
 
     url: str = Field(
-        description="Address, whole or below the connection's host, such as `/v1/orders`. It has no password and no key: the connection has."
+        description="Address, whole or below the connection's host, such as `/v1/orders`. Passwords and keys are the connection's."
     )
     parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, description="Parameters that every request has.")
     headers: dict[str, str] = Field(default_factory=dict, description="Headers that every request has, without secrets.")
@@ -68,7 +68,9 @@ class HttpSource(SourceSpec):
         "records of that value again: what was read lands only once.",
     )
     since: str = Field(default="", description="Value of that parameter at the first look; it is left out if empty.")
-    piece_pages: int = Field(default=50, ge=1, description="Pages after which what was read is made safe: a stage that is killed goes on there.")
+    piece_pages: int = Field(
+        default=50, ge=1, description="Pages after which what was read is made safe: a stage that is killed goes on there."
+    )
     most_pages: int = Field(default=100_000, ge=1, description="Pages of one look; more are refused, for they have no end.")
     answer_bytes: int = Field(default=256 << 20, ge=1, description="Most bytes of one answer, unpacked; a larger one is refused.")
     timeout: float = Field(default=30, gt=0, description="Seconds to wait for a connection, and for each part of an answer.")

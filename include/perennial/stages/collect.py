@@ -54,7 +54,8 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", anew: 
     late = collected.finish()
     if late:
         log.info("%s landed that an earlier try had read: %s.", counted(len(late), "file"), ", ".join(late[:5]))
-    collected.forget_answers(spec.source.days_of_answers)
+    if spec.source.days_of_answers is not None:
+        collected.forget_answers(spec.source.days_of_answers)
     newest = collected.newest()
     _refuse_other(spec.source, newest, dataset, anew=anew)
     connection = _connection(settings, spec.source)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -45,9 +46,14 @@ class Reply:
 
 
 class Service:
-    """A server on a port of its own, from `start` or `with` on until `stop`; it keeps its port when it is started again."""
+    """A server on a port of its own, from `start` or `with` on until `stop`; it keeps its port when it is started again.
 
-    def __init__(self) -> None:
+    Args:
+        tls: with its certificate; None answers without encryption.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.answers: dict[str, Callable[[Asked], Reply]] = {}  # by path
         self.first: deque[Reply] = deque()  # given before, whatever is asked
         self.asked: list[Asked] = []
@@ -57,7 +63,7 @@ class Service:
     @property
     def url(self) -> str:
         """Its address, without a slash at the end."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Begin to answer."""
@@ -84,6 +90,8 @@ class Service:
                 """Nothing: clients may go whenever they like."""
 
         self._server = Server(("127.0.0.1", self._port), Handler)
+        if self._tls:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -110,7 +118,7 @@ class Service:
         if self._server is None:  # stopped: what is still connected gets no answer
             handler.close_connection = True
             return
-        reply = self.first.popleft() if self.first else self.answers.get(asked.path, lambda _: Reply("nothing here", 404))(asked)
+        reply = self.first.popleft() if self.first else self.answers.get(asked.path, _nothing)(asked)
         time.sleep(reply.slow)
         text = reply.body if isinstance(reply.body, (str, bytes)) else json.dumps(reply.body)
         data = text.encode() if isinstance(text, str) else text
@@ -122,3 +130,7 @@ class Service:
         handler.wfile.write(data if reply.cut is None else data[: reply.cut])
         if reply.cut is not None:
             handler.close_connection = True
+
+
+def _nothing(asked: Asked) -> Reply:
+    return Reply(f"nothing at {asked.path}", 404)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from io import BytesIO
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from perennial.errors import SettingMissing, SourceRefused, SourceUnreachable
 from perennial.sources import web
@@ -62,7 +68,8 @@ class Orders:
         records = [record for record in self.records if record["changed"] >= since]
         begin = {
             "page": lambda: (int(given.get("page", 1)) - 1) * PAGE, "offset": lambda: int(given.get("offset", 0)),
-            "link": lambda: int(given.get("from", 0)), "next": lambda: int(given.get("from", 0)), "token": lambda: int(given.get("token", 0)),
+            "link": lambda: int(given.get("from", 0)), "next": lambda: int(given.get("from", 0)),
+            "token": lambda: int(given.get("token", 0)),
         }[self.by]()  # fmt: skip
         items, after = records[begin : begin + PAGE], begin + PAGE
         more = after < len(records)
@@ -79,7 +86,8 @@ class Orders:
 
 
 def _pagination(by: str) -> Pagination:
-    return Pagination(by=by, field="next" if by in ("next", "token") else "", size=1000 if by == "offset" else None)  # type: ignore[arg-type]
+    field = "next" if by in ("next", "token") else ""
+    return Pagination(by=by, field=field, size=1000 if by == "offset" else None)  # type: ignore[arg-type]
 
 
 def _orders(tmp_path: Path, service: Service, *, rows: str = "final", by: str = "page", files: FileForm | None = None,
@@ -320,10 +328,11 @@ def test_a_server_that_fails_or_goes_is_a_sentence_and_no_loss(tmp_path: Path, s
         (Reply("", 404), SourceRefused, r"is not there \(404 \(not found\)\): correct url"),
         (Reply("<html>"), SourceRefused, r"is of the type text/plain, which is neither JSON nor a file of rows"),
         (Reply("{x", headers={"Content-Type": "application/json"}), SourceRefused, r"is no JSON \(.* at line 1, sign 2\)"),
-        (Reply('{"data": {"items": [{"id"', headers={"Content-Type": "application/json"}), SourceUnreachable, "ends in the middle, 3 times"),
+        (Reply('{"data": {"items": [{"id"', headers={"Content-Type": "application/json"}), SourceUnreachable, "in the middle, 3 times"),
         (Reply(b"\xff", headers={"Content-Type": "application/json; charset=utf-8"}), SourceRefused, "is no text in the encoding utf-8"),
         (Reply("[]", headers={"Content-Type": "application/json; charset=klingon"}), SourceRefused, "encoding klingon, which nobody knows"),
-        (Reply({"data": {"rows": [{"id": 1}]}}), SourceRefused, r"no array of records at data.items, but at data.rows: write records='data.rows'"),
+        (Reply({"data": {"rows": [{"id": 1}]}}), SourceRefused,
+         r"no array of records at data.items, but at data.rows: write records='data.rows'"),
         (Reply({"data": {"items": []}}, headers={"Content-Encoding": "gzip"}), SourceUnreachable, "its answer cannot be unpacked"),
         (Reply(gzip.compress(b" " * 2_000_000), headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}), SourceRefused,
          r"is larger than answer_bytes of the source allows \(1,000,000 bytes unpacked\)"),
@@ -357,7 +366,7 @@ def test_renamed_fields_cost_nothing(tmp_path: Path, service: Service) -> None:
         record["price"] = record.pop("amount")
     given.records.append({**_record(13), "price": 1.5, "colour": "red"})
     del given.records[-1]["amount"]
-    with pytest.raises(SourceRefused, match="No record of .* has amount; they have at, changed, city, colour, id, price"):
+    with pytest.raises(SourceRefused, match=r"No record of .* has amount; they have at, changed, city, colour, id, price"):
         orders.collect()
     mended = orders.spec.model_copy(update={"files": FileForm(fields={"amount": "price"}, extra="drop")})
     again = Collecting(mended, Path(orders.store.root))
@@ -501,16 +510,49 @@ def test_credentials_stay_with_their_server(tmp_path: Path, service: Service) ->
         assert not any("x-key" in asked.headers for asked in other.asked)
         assert all(asked.headers["x-key"] == "geheim" for asked in service.asked)
         elsewhere = _orders(tmp_path / "e", service, connection=known)
-        moved = elsewhere.spec.model_copy(update={"source": elsewhere.spec.source.model_copy(update={"url": f"{other.url}/v1/orders"})})  # type: ignore[union-attr]
+        source = elsewhere.spec.source
+        assert source is not None
+        moved = elsewhere.spec.model_copy(update={"source": source.model_copy(update={"url": f"{other.url}/v1/orders"})})
         with pytest.raises(SourceRefused, match="credentials do not go to another server"):
             Collecting(moved, tmp_path / "m", {"shop": known}).collect()
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    """A server's side of TLS, with a certificate that only `folder/ca.pem` vouches for."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.pem").write_bytes(private + (folder / "ca.pem").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+def test_certificates_are_checked(tmp_path: Path) -> None:
+    """DM-01, SC-05: A certificate that nobody knows is refused with a sentence; an authority of one's own is named by the connection."""
+    with Service(_certificate(tmp_path)) as service:
+        Orders(service, 5)
+        host = service.url.removeprefix("https://")
+        with pytest.raises(SourceUnreachable, match=r"certificate of https://127.0.0.1:\d+/v1/orders is not trusted .*name its file as ca"):
+            _orders(tmp_path, service, connection={"host": host}).collect()
+        orders = _orders(tmp_path, service, connection={"host": host, "extra": {"ca": str(tmp_path / "ca.pem")}})
+        assert orders.collect().rows == 5
 
 
 def test_connections_that_are_none(tmp_path: Path, service: Service) -> None:
     """DM-01, DE-15: No host, an extra that nobody knows, a user in the address."""
     for connection, why in (
         ({"password": "x"}, "has no host, and /v1/orders is no whole address"),
-        ({"host": service.url, "extra": {"X-Key": "geheim"}}, "has the extra X-Key, which an HTTP source does not know: it knows ca, header"),
+        (
+            {"host": service.url, "extra": {"X-Key": "geheim"}},
+            "has the extra X-Key, which an HTTP source does not know: it knows ca, header",
+        ),
         ({"host": "http://a:geheim@h"}, "has a user in it: write it as login and password"),
     ):
         with pytest.raises(SettingMissing, match=why) as told:
@@ -538,12 +580,13 @@ def test_answers_are_kept_as_they_came(tmp_path: Path, service: Service) -> None
 
 def test_json_lines_and_other_encodings(tmp_path: Path, service: Service) -> None:
     """DM-01: JSON lines, with a line that is none; JSON in UTF-16 and Latin-1; packed answers."""
+    pair = json.dumps([_record(1, city="Zürich"), _record(2)], ensure_ascii=False)
     lines = "\n".join([json.dumps(_record(1, city="Zürich")), "", "{broken", json.dumps(_record(2))])
     for number, (body, kind, more) in enumerate((
         (lines.encode(), "application/x-ndjson", {}),
-        (json.dumps([_record(1, city="Zürich"), _record(2)], ensure_ascii=False).encode("utf-16"), "application/json", {}),
-        (json.dumps([_record(1, city="Zürich"), _record(2)], ensure_ascii=False).encode("latin-1"), "application/json; charset=latin-1", {}),
-        (gzip.compress(json.dumps([_record(1, city="Zürich"), _record(2)]).encode()), "application/vnd.api+json", {"Content-Encoding": "gzip"}),
+        (pair.encode("utf-16"), "application/json", {}),
+        (pair.encode("latin-1"), "application/json; charset=latin-1", {}),
+        (gzip.compress(pair.encode()), "application/vnd.api+json", {"Content-Encoding": "gzip"}),
     )):  # fmt: skip
         reply = Reply(body, headers={"Content-Type": kind, **more})
         service.answers["/v1/orders"] = lambda asked, reply=reply: reply
@@ -564,7 +607,7 @@ def test_a_file_lands_as_it_is(tmp_path: Path, service: Service) -> None:
     )  # fmt: skip
     result = orders.collect()
     assert result.files == ("orders-00000001.csv",)
-    assert result.sentence == f"{service.url}/export/orders.csv landed for orders in 1 file."
+    assert result.sentence == f"1 file of {service.url}/export/orders.csv landed for orders."
     assert orders.collect().outcome == "skipped"
     export[0] = "id;at;amount;city\n2;2026-03-02 08:00;2,5;Bern\n"
     orders.collect()
