@@ -58,7 +58,6 @@ MODULES = {
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
     "delivery": _mirrored("lineage/delivery"),
-    "answers": _mirrored("sources/answers"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "score_datasets": _mirrored("score_datasets"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
