@@ -136,7 +136,9 @@ class ReleaseResult(Result):
         default="nothing", description="What was decided at this look."
     )
     before_start: bool = Field(
-        default=False, description="Whether a person is asked before any traffic moves: the candidate cannot read all that callers send."
+        default=False,
+        description="Whether a person is asked before any traffic moves: the candidate cannot read all that callers send, or a model "
+        "that reads its scores would answer otherwise.",
     )
     version: int | None = Field(default=None, description="The candidate.")
     champion: int | None = Field(default=None, description="The version it is compared with.")

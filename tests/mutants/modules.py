@@ -60,6 +60,7 @@ MODULES = {
     "delivery": _mirrored("lineage/delivery"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "score_datasets": _mirrored("score_datasets"),
+    "score_readers": _mirrored("registry/readers"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
     "silences": _mirrored("incidents/silences"),
     "live_metrics": _mirrored("monitoring/live_metrics", slow_tests=("test_the_intervals_cover_the_truth_where_days_differ",)),

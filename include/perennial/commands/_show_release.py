@@ -16,7 +16,7 @@ def show(store: Store, name: str, version: int | None = None) -> tuple[ReleaseVi
     """
     view = release_view(store, name, version=version)
     began = f", began {view.release.began_at:%Y-%m-%d %H:%M} UTC by {view.release.began_by}" if view.release else ""
-    lines = [f"{name}: {view.state}{began}. {view.sentence}", *filter(None, (view.next, view.frozen)), *view.damage]
+    lines = [f"{name}: {view.state}{began}. {view.sentence}", *filter(None, (view.next, view.frozen, view.readers)), *view.damage]
     parts = {
         "Steps": list(map(_step, view.steps)),
         "Evidence that the candidate is worse, nearest to its limit first": [

@@ -205,7 +205,7 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
 
     Paired bootstrap: both versions' losses on the same rows are drawn together.
     """
-    margin = _allowance(gate.margin, gate)
+    margin = allowance(gate.margin, gate)
     interval = excess(losses, margin, gate.alpha, gate.resamples)
     plain = excess(losses, 0.0, gate.alpha, gate.resamples)
     numbers, said = _measured(losses, plain, gate.alpha)
@@ -262,7 +262,7 @@ def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
     chance, at alpha divided by the number of slices: among many slices some always look bad.
     """
     large = {name: losses for name, losses in slices.items() if len(losses.candidate) >= SLICE_ROWS}
-    margin = _allowance(gate.old_context_margin, gate)
+    margin = allowance(gate.old_context_margin, gate)
     worse, numbers = [], {}
     for name, losses in large.items():
         interval = excess(losses, 0.0, gate.alpha / len(large), gate.resamples)
@@ -324,7 +324,7 @@ def _draw(rng: np.random.Generator, sums: npt.NDArray[Any], sizes: npt.NDArray[A
     return means
 
 
-def _allowance(margin: float, gate: GateSpec) -> float:
+def allowance(margin: float, gate: GateSpec) -> float:
     """The margin as a share of the mean loss: losses of a regression are squared, a margin of its root is not."""
     return (1 + margin) ** 2 - 1 if gate.metric == "rmse" else margin
 

@@ -30,6 +30,13 @@ class ReleaseSpec(Spec):
         description="Times at which no release begins, advances or promotes by itself. One under way keeps its share and is still judged; "
         "it goes back if the evidence turns against it, and a person may start, promote or roll back all the same.",
     )
+    readers_shift: float = Field(
+        default=0.1,
+        gt=0,
+        description="How far the answers of models that read its scores may move, on average, with those of the candidate: of a class as "
+        "a share, of a value in standard deviations. Where they have labels their own gates decide (docs/scores.md). Where one moves "
+        "farther, a person is asked before any traffic moves.",
+    )
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
     )

@@ -20,6 +20,7 @@ from perennial.lineage.ledger import AGAINST, RETIRED, Entry, retired_words
 from perennial.lineage.release_record import Look
 from perennial.monitoring.answers import WrongAnswers, logged_signals
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
+from perennial.registry.promotion import Verdict
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
 from perennial.serving.asked import Asked
@@ -34,6 +35,7 @@ from perennial.stages._release_steps import (
     AskCounts,
     AskHistory,
     AskKin,
+    AskReaders,
     AskRegistry,
     BeginWatch,
     BringUp,
@@ -134,6 +136,8 @@ class Known:
     counts: Counts | None = None
     kin: frozenset[int] | None = None
     wrong: WrongAnswers | None = None
+    is_read: bool = False  # whether other models read its scores
+    readers: Verdict | None = None  # whether they may go on with the candidate's
     split_reason: str | None = None  # what the log says of traffic that is not split as wanted
     failure: Failure | None = None
 
@@ -262,6 +266,10 @@ def _begun(known: Known, wish: Wish, version: Version, like_champion: Sequence[s
         return [AskHistory(version.number)]
     if obstacle := _obstacle(known, wish, version, like_champion):
         return [*_completed(last), obstacle]
+    if known.is_read and known.readers is None and last and last.champion is not None:
+        return [AskReaders(version.number, version.digest, last.champion, last.versions[last.champion])]
+    if known.readers and not known.readers.passed and wish.actor == PERENNIAL:
+        return [*_completed(last), _held_for_readers(known, version.number, known.readers)]
     started = _started(known, version, wish.actor)
     if lacking := _lacks_kin(known, started):
         return [lacking]
@@ -420,6 +428,18 @@ def _ask_first(name: str, number: int, champion: int, callers_must: str) -> Tell
     )
 
 
+def _held_for_readers(known: Known, number: int, verdict: Verdict) -> Tell:
+    """A version whose scores another model could not go on with: nothing begins before a person has said so."""
+    sentence = (
+        f"Version {number} of {known.name} waits for a person, since other models read its scores: {verdict.sentence} Train them on scores "
+        f"of this version first, or let it begin all the same: approve it in the DAG {known.name}_release, or run "
+        f"`perennial release --model {known.name} --version {number} --actor YOU`."
+    )
+    champion = known.last.champion if known.last else None
+    evidence = {"readers": verdict.as_json()}
+    return Tell(ReleaseResult(action="ask", before_start=True, sentence=sentence, version=number, champion=champion, evidence=evidence))
+
+
 def _frozen_before_start(known: Known, wish: Wish, number: int, freeze: Frozen) -> Tell:
     """A version that waits until a freeze is over; the version of the wish stays open, so that the newest candidate then begins."""
     sentence = (
@@ -442,6 +462,8 @@ def _started(known: Known, version: Version, actor: str) -> Change:
     reason = f"Version {version.number} is the first: there is nothing to compare it with."
     if champion:
         reason = f"The release of version {version.number} begins."
+        if known.readers and not known.readers.passed:
+            reason += f" Of the models that read its scores: {known.readers.sentence}"
     elif known.retired:
         reason = (
             f"{known.name} serves again after it was retired, beginning with version {version.number}: there is nothing to compare it with."
@@ -455,6 +477,7 @@ def _started(known: Known, version: Version, actor: str) -> Change:
         good=last.good if last else (),
         reason=_in_freeze(known, reason),
         actor=actor,
+        evidence={"readers": known.readers.as_json()} if known.readers else {},
     )
 
 

@@ -284,6 +284,21 @@ class AskKin(Ask):
 
 
 @dataclass(frozen=True)
+class AskReaders(Ask):
+    """Have the champions of the models that read its scores answer with those of a candidate."""
+
+    candidate: int
+    candidate_digest: str
+    champion: int
+    champion_digest: str
+
+    @property
+    def sentence(self) -> str:
+        """See `Step.sentence`."""
+        return f"Have the models that read the scores answer with those of version {self.candidate}, before it gets traffic."
+
+
+@dataclass(frozen=True)
 class CountWrong(Ask):
     """Take in the outcomes that came, and count the wrong predictions of each version since a time."""
 

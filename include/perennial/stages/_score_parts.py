@@ -119,7 +119,7 @@ def score_part(dataset: DatasetSpec, plan: ScorePlan, part: Part, source: Source
                 said = time.monotonic()
                 share = counted(scored + held_back, "row")
                 log.info("%s: %s of about %s are done, now %s.", plan.model, share, f"{plan.rows // part.of:,}", day or "rows of no day")
-            answers = _answers(rows, plan, version) if day else _undated(rows, dataset, version)
+            answers = answers_of(rows, plan.inputs, version) if day else _undated(rows, dataset, version)
             difference = max(difference, answers.difference)
             if difference > version.tolerance:
                 raise CandidateRefused(
@@ -183,10 +183,10 @@ def _blocks(dataset: DatasetSpec, plan: ScorePlan, part: Part, source: Source) -
             place += 1
 
 
-def _answers(rows: pa.Table, plan: ScorePlan, version: Answering) -> Answers:
+def answers_of(rows: pa.Table, inputs: Sequence[str], version: Answering) -> Answers:
     """Scores of a block. What JSON cannot carry, and so no request can have, is held back before."""
-    columns = {name: cells(rows[name].to_pylist()) for name in plan.inputs}
-    asked = encoding.rows_from_columns(columns, list(plan.inputs))
+    columns = {name: cells(rows[name].to_pylist()) for name in inputs}
+    asked = encoding.rows_from_columns(columns, list(inputs))
     infinite = {place: why for place, row in enumerate(asked) if (why := _infinite(row))}
     places = [place for place in range(len(asked)) if place not in infinite]
     answers = version.answers([asked[place] for place in places]) if places else Answers(_no_scores(version))

@@ -25,6 +25,8 @@ from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
+from perennial.registry.promotion import Verdict
+from perennial.registry.readers import all_go_on
 from perennial.results import ReleaseResult
 from perennial.serving.asked import Asked, ask_for
 from perennial.serving.backends import Backend, open_backend
@@ -35,11 +37,13 @@ from perennial.specs import ModelSpec, SignalSpec
 from perennial.stages import _agreement
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import PERENNIAL, Applied, Counts, Failure, History, Known, Planner, Registered, Wish, planned
+from perennial.stages._release_readers import readers_of, readings_of
 from perennial.stages._release_steps import (
     Ask,
     AskCounts,
     AskHistory,
     AskKin,
+    AskReaders,
     AskRegistry,
     AskRoute,
     CountWrong,
@@ -156,7 +160,7 @@ class Release:
         last = self.ledger.last()
         moved = last if last is None or last.kind != "rejected" else self.ledger.last_move()
         retired = moved if moved and moved.kind == "retired" else None
-        return Known(self.spec, last, retired, datetime.now(timezone.utc), moved)
+        return Known(self.spec, last, retired, datetime.now(timezone.utc), moved, is_read=bool(readers_of(self.name)))
 
     def rounds(self, known: Known, plan: Planner) -> ReleaseResult:
         """Plan and carry out, round after round, until a plan ends with an answer.
@@ -186,6 +190,9 @@ class Release:
             if isinstance(question, CountWrong):
                 steps.append(question)  # the look takes in what was logged; here what follows is told as if nothing new had been
                 known = replace(known, wrong=WrongAnswers(known.counts.watch.labelled if known.counts else {}))
+            elif isinstance(question, AskReaders):
+                steps.append(question)  # it takes a while; what follows is told as if all could go on
+                known = replace(known, readers=Verdict(True, "not asked yet.", ()))
             elif isinstance(question, ExplainSplit):
                 steps.append(question)
                 known = replace(known, split_reason="")
@@ -213,10 +220,17 @@ class Release:
                 return replace(known, counts=self._counts(of))
             case AskKin(version, versions):
                 return replace(known, kin=kin(self.store, self.name, versions, version))
-            case CountWrong() | ExplainSplit():
-                return self._from_log(known, question)
+            case AskReaders() | CountWrong() | ExplainSplit():
+                return self._looked_closely(known, question)
             case _:
                 raise AssertionError(f"nobody knows how to answer {question}")
+
+    def _looked_closely(self, known: Known, question: AskReaders | CountWrong | ExplainSplit) -> Known:
+        """Answer what takes longer: from what was logged, or from what other models make of the candidate's scores."""
+        if not isinstance(question, AskReaders):
+            return self._from_log(known, question)
+        readings = readings_of(self.settings, self.store, self.spec, question)
+        return replace(known, readers=all_go_on(readings, self.spec.release.readers_shift))
 
     def _evaluator(self) -> Evaluator:
         return Evaluator(self.spec, self.settings, self.store, self.backend, self.registry, self.ledger)

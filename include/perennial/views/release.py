@@ -121,6 +121,9 @@ class ReleaseView(View):
     sentence: str = Field(description="How it stands or how it ended, and why.")
     next: str = Field(description="What it waits for now and how far that is; empty once it has ended.")
     frozen: str = Field(default="", description="Until when and why no release begins or goes on by itself; empty if none is frozen.")
+    readers: str = Field(
+        default="", description="What models that read its scores made of the candidate's, in a sentence; empty if none do."
+    )
     release: PastRelease | None = Field(description="When and how it began and ended.")
     plan: Plan | None = Field(description="Its steps and limits; none where its looks were not recorded.")
     steps: tuple[Step, ...]
@@ -176,6 +179,7 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
         sentence=_sentence(name, release, state, entries),
         next=_next(name, release, state, record, wants, signals),
         frozen=frozen_words,
+        readers=_readers(entries),
         release=release,
         plan=plan,
         steps=_steps(release, plan, entries, looks),
@@ -190,6 +194,12 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
         more=known.more or len(known.newest_first) > PAST,
         damage=tuple(dict.fromkeys(damage)),
     )
+
+
+def _readers(entries: Sequence[Entry]) -> str:
+    """What the ledger says of the models that read the scores, where a release began."""
+    told = next((entry.evidence.get("readers") for entry in entries if entry.kind == "started"), None)
+    return f"Models that read its scores: {told['sentence']}" if told else ""
 
 
 def _frozen(name: str) -> str:

@@ -12,15 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from perennial import discovery
 from perennial.commands import show
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.version_folder import read_manifest
+from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.settings import Settings
 from perennial.stages import evaluate, ingest, register, score, train, validate
+from perennial.stages._release_readers import readers_of, shift_of
+from perennial.stages.release import Release
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, crown
+from perennial.testing import RegistryInMemory, RehearsedBackend, crown
+from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.views.lineage import lineage_view
+from perennial.views.release import release_view
 
 RIDES = """
 from perennial.specs import Column, DatasetSpec
@@ -160,3 +165,81 @@ def test_the_way_from_one_model_to_the_other_is_known(fed: Platform, capsys: pyt
     assert "Read by fed_refunds/1" in capsys.readouterr().out
     hidden = lineage_view(store, "fed_lateness", visible=lambda models: set())
     assert (hidden.read_by, "refunds" in hidden.sentence) == ((), False)
+
+
+def release(platform: Platform) -> Release:
+    settings, store, registry = platform
+    return Release(discovery.model("fed_lateness"), settings, store, RehearsedBackend(), registry)
+
+
+def candidate(platform: Platform, folder: Path, change: Recalibration) -> int:
+    """A candidate whose scores are those of the champion, changed."""
+    _, store, registry = platform
+    if registry.version("fed_lateness", "champion") is None:  # of a test before this one
+        for number, known in Ledger(store, "fed_lateness").last().versions.items():
+            registry.add("fed_lateness", known, "champion" if number == 1 else "other", number=number)
+    digest = Ledger(store, "fed_lateness").last().versions[1]
+    made = fetch(store, "fed_lateness", digest, folder)
+    recalibrate(made, change, {"fitted_days": ["2024-01-13", "2024-01-16"]})
+    manifest = read_manifest(store, "fed_lateness", digest)
+    other = manifest.model_copy(update={"run_key": f"{abs(hash(change)):024d}"[:24], "files": {}})
+    return registry.add("fed_lateness", publish(store, "fed_lateness", made, other)).number
+
+
+def test_a_candidate_is_held_whose_scores_make_another_model_worse(
+    fed: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DE-11, DM-13: Before it gets traffic the champion of the model that reads them answers with its scores, in the scorer of batches;
+    a person may let it begin all the same. The evidence is kept with the release and shown."""
+    settings, store, _ = fed
+    number = candidate(fed, tmp_path / "bad", Recalibration("binary", -1.0, (0.0, 0.0)))  # what was late is on time
+    entries = len(Ledger(store, "fed_lateness").entries())
+    preview = release(fed).preview().sentence
+    assert f"Have the models that read the scores answer with those of version {number}, before it gets traffic." in preview
+    held = release(fed).look()
+    assert (held.action, held.before_start, held.version) == ("ask", True, number)
+    assert (
+        f"Version {number} of fed_lateness waits for a person, since other models read its scores: fed_refunds (version 1) gets worse"
+        in held.sentence
+    )
+    (check,) = held.evidence["readers"]["checks"]
+    assert (check["name"], check["passed"], check["labelled"], check["unread"]) == ("fed_refunds", False, 8 * OF_A_DAY, 0)
+    assert check["loss"] > 1.5 * check["loss_before"]
+    assert len(Ledger(store, "fed_lateness").entries()) == entries
+    begun = release(fed).look(actor="ada")
+    assert begun.action == "started"
+    started = next(entry for entry in Ledger(store, "fed_lateness").newest_first() if entry.kind == "started")
+    assert started.evidence["readers"]["passed"] is False
+    assert "Of the models that read its scores: fed_refunds (version 1) gets worse" in started.reason
+    assert release_view(store, "fed_lateness").readers.startswith("Models that read its scores: fed_refunds (version 1) gets worse")
+    show.run(settings, store, what="release", name="fed_lateness")
+    assert "Models that read its scores: fed_refunds (version 1) gets worse" in capsys.readouterr().out
+    assert release(fed).look(decision="roll_back", actor="ada").action == "rolled_back"
+
+
+def test_a_candidate_begins_with_whose_scores_all_go_on(fed: Platform, tmp_path: Path) -> None:
+    """DE-11: By itself; what was found is in the entry with which the release began."""
+    _, store, _ = fed
+    candidate(fed, tmp_path / "good", Recalibration("binary", 0.95, (0.0, 0.02)))
+    begun = release(fed).look()
+    assert begun.action == "started", begun.sentence
+    started = next(entry for entry in Ledger(store, "fed_lateness").newest_first() if entry.kind == "started")
+    assert started.evidence["readers"]["passed"] is True
+    assert release_view(store, "fed_lateness").readers.startswith(
+        "Models that read its scores: fed_refunds (version 1) goes on: its loss is "
+    )
+    release(fed).look(decision="roll_back", actor="ada")
+
+
+def test_readers_are_those_of_a_dataset_of_the_scores(fed: Platform) -> None:
+    """DM-13: Whoever learns from something else is asked nothing."""
+    assert [spec.name for spec in readers_of("fed_lateness")] == ["fed_refunds"]
+    assert readers_of("fed_refunds") == []
+
+
+def test_how_far_answers_moved() -> None:
+    """DE-11: The share that went to other classes; of a value standard deviations, and of one that never changed its own unit."""
+    before, now = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.4, 0.6], [0.6, 0.4]])
+    assert shift_of(before, now, of_classes=True) == pytest.approx(0.2)
+    assert shift_of(np.array([[0.0], [4.0]]), np.array([[1.0], [4.0]]), of_classes=False) == pytest.approx(0.25)
+    assert shift_of(np.array([[3.0], [3.0]]), np.array([[4.0], [3.0]]), of_classes=False) == pytest.approx(0.5)

@@ -13,6 +13,8 @@ from perennial.errors import Fault, LedgerConflict, PerennialError, RegistryDiff
 from perennial.lineage.ledger import UNDER_WAY, Entry
 from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
+from perennial.registry.promotion import Check
+from perennial.registry.promotion import Verdict as PromotionVerdict
 from perennial.results import ReleaseResult
 from perennial.serving.asked import Asked
 from perennial.serving.canary import Evidence
@@ -27,6 +29,7 @@ from perennial.stages._release_steps import (
     AskCounts,
     AskHistory,
     AskKin,
+    AskReaders,
     AskRegistry,
     BeginWatch,
     BringUp,
@@ -965,3 +968,58 @@ def test_why_traffic_is_split_otherwise_is_asked_once_and_told():
         assert steps[-1].result.sentence.count("Traffic is not split") == 1
         kept, _ = looked(replace(known, counts=replace(counts, watch=watch), split_reason=None))
         assert kept.split_reason == "The log does not tell why."
+
+
+AGAINST_IT = PromotionVerdict(
+    False, "refunds (version 1) gets worse.", (Check("refunds", False, "refunds (version 1) gets worse", {"shift": 0.5}),)
+)
+FOR_IT = PromotionVerdict(True, "refunds (version 1) goes on.", (Check("refunds", True, "refunds (version 1) goes on"),))
+
+
+def test_models_that_read_the_scores_are_asked_first() -> None:
+    """DE-11: Once, where there is a champion to compare with and nothing else is in the way; a model that nobody reads asks nobody."""
+    ready = {"registry": waiting(), "history": History(), "is_read": True}
+    (question,) = planned(knowing(ENDED, **ready), Wish())
+    assert question == AskReaders(3, f"{3:064d}", 2, f"{2:064d}")
+    assert question.sentence == "Have the models that read the scores answer with those of version 3, before it gets traffic."
+    assert words(planned(knowing(ENDED, **ready | {"registry": waiting(compared="1x")}), Wish())).endswith("refuse ReleaseRefused")
+    first = knowing(None, **ready | {"registry": waiting(1, "none", **{})})
+    first = replace(first, registry=replace(first.registry, like_champion=("none",)))
+    assert words(planned(first, Wish())).startswith("write started")
+    assert words(planned(knowing(ENDED, **ready | {"is_read": False}), Wish())).startswith("move, follow, write started")
+
+
+def test_a_reader_that_is_against_it_asks_a_person() -> None:
+    """DE-11: Nothing is written; the sentence has the reader, its figures and what to do. What the release before left undone is done."""
+    known = knowing(ENDED, registry=waiting(), history=History(), is_read=True, readers=AGAINST_IT)
+    *before, end = planned(known, Wish())
+    assert words(before) == "move, follow"
+    assert isinstance(end, Tell)
+    assert (end.result.action, end.result.before_start, end.result.version, end.result.champion) == ("ask", True, 3, 2)
+    assert end.result.evidence == {"readers": AGAINST_IT.as_json()}
+    assert end.result.sentence == (
+        "Version 3 of small_delays waits for a person, since other models read its scores: refunds (version 1) gets worse. Train them on "
+        "scores of this version first, or let it begin all the same: approve it in the DAG small_delays_release, or run "
+        "`perennial release --model small_delays --version 3 --actor YOU`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "actor", "reason"),
+    [
+        (FOR_IT, "perennial", "The release of version 3 begins."),
+        (
+            AGAINST_IT,
+            "ada",
+            "The release of version 3 begins. Of the models that read its scores: refunds (version 1) gets worse.",
+        ),
+        (FOR_IT, "ada", "The release of version 3 begins."),
+        (None, "perennial", "The release of version 3 begins."),
+    ],
+)
+def test_what_readers_made_of_it_is_in_the_ledger(verdict: PromotionVerdict | None, actor: str, reason: str) -> None:
+    """DE-11: With the entry with which the release begins, whoever let it begin."""
+    known = knowing(ENDED, registry=waiting(), history=History(), is_read=verdict is not None, readers=verdict)
+    written = next(step for step in planned(known, Wish(actor=actor)) if isinstance(step, Write))
+    assert (written.change.kind, written.change.reason) == ("started", reason)
+    assert written.change.evidence == ({"readers": verdict.as_json()} if verdict else {})
