@@ -4,7 +4,7 @@ The champion of each model that reads the scores has answered the same rows twic
 those of the candidate. Where enough labels are known its loss decides, by the margin of its own gate; else how far its answers move.
 
 >>> from perennial.specs import GateSpec
->>> reading = Reading("refunds", 3, 800, 0, 0.25, None, GateSpec(floors={}))
+>>> reading = Reading("refunds", 3, 800, 0, 0.25, None, GateSpec(floors={}), "")
 >>> goes_on(reading, most_shift=0.1).sentence
 'refunds (version 3) answers otherwise: its answers move by 0.250 on average on 800 rows, and 0.1 is allowed'
 """
@@ -29,7 +29,7 @@ class Reading:
     shift: float  # how far its answers move, on average: of a class as a share, of a value in standard deviations of its answers
     losses: Losses | None  # of the rows whose label is known: with the candidate's scores, and with the champion's
     gate: GateSpec  # its own
-    why_none: str = ""  # why it could not be asked, as a clause
+    why_none: str  # why it could not be asked, as a clause; empty if it was
 
 
 def goes_on(reading: Reading, most_shift: float) -> Check:

@@ -100,7 +100,7 @@ class _Question:
         unread = len(answers["champion"].keys() - answers["candidate"].keys())
         if not both:
             if unread:
-                return Reading(self.reader.name, version, 0, unread, 0.0, None, self.reader.gate)
+                return Reading(self.reader.name, version, 0, unread, 0.0, None, self.reader.gate, "")
             return none("it refuses all of these rows, with the champion's scores too")
         return self._compared(version, rows.take(both), answers, both, unread, own)
 
@@ -123,7 +123,7 @@ class _Question:
             days = rows[discovery.dataset(self.reader.dataset).time_column].to_numpy().astype("datetime64[D]")
             losses = Losses(lost[0], lost[1], days[labelled])
         return Reading(
-            self.reader.name, version, len(before), unread, shift_of(before, now, bool(self.reader.classes)), losses, self.reader.gate
+            self.reader.name, version, len(before), unread, shift_of(before, now, bool(self.reader.classes)), losses, self.reader.gate, ""
         )
 
     def _rows(self) -> tuple[pa.Table, list[tuple[Any, ...]], str] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perennial.registry.promotion import SLICE_ROWS, Losses
+from perennial.registry import readers
+from perennial.registry.promotion import SLICE_ROWS, Check, Excess, Losses
 from perennial.registry.readers import Reading, all_go_on, goes_on
 from perennial.specs import GateSpec
 
@@ -14,7 +15,19 @@ DAYS = np.repeat(np.arange(10), SLICE_ROWS // 10)
 
 
 def reading(**changed) -> Reading:
-    return Reading(**{"model": "refunds", "version": 3, "rows": 200, "unread": 0, "shift": 0.05, "losses": None, "gate": GATE, **changed})
+    return Reading(
+        **{
+            "model": "refunds",
+            "version": 3,
+            "rows": 200,
+            "unread": 0,
+            "shift": 0.05,
+            "losses": None,
+            "gate": GATE,
+            "why_none": "",
+            **changed,
+        }
+    )
 
 
 def losses(now: float, before: float = 1.0, rows: int = SLICE_ROWS, noise: float = 0.05) -> Losses:
@@ -28,14 +41,13 @@ def losses(now: float, before: float = 1.0, rows: int = SLICE_ROWS, noise: float
 @pytest.mark.parametrize(("shift", "passed"), [(0.05, True), (0.1, True), (0.1001, False), (float("nan"), False)])
 def test_without_labels_the_answers_must_not_move_far(shift, passed):
     """DE-11: What is no number passes nothing."""
-    check = goes_on(reading(shift=shift), 0.1)
-    assert (check.name, check.passed) == ("refunds", passed)
     word = "goes on" if passed else "answers otherwise"
-    assert check.sentence == f"refunds (version 3) {word}: its answers move by {shift:.3f} on average on 200 rows, and 0.1 is allowed"
-    assert check.numbers == {"version": 3, "rows": 200, "unread": 0, "shift": pytest.approx(shift, nan_ok=True), "allowed": 0.1}
+    said = f"refunds (version 3) {word}: its answers move by {shift:.3f} on average on 200 rows, and 0.1 is allowed"
+    numbers = {"version": 3, "rows": 200, "unread": 0, "shift": pytest.approx(shift, nan_ok=True), "allowed": 0.1}
+    assert goes_on(reading(shift=shift), 0.1) == Check("refunds", passed, said, numbers)
 
 
-def test_with_labels_its_own_gate_decides(monkeypatch):
+def test_with_labels_its_own_gate_decides():
     """DE-11: However far the answers move: a loss that is worse by more than its margin, and beyond chance, is against it."""
     good = goes_on(reading(shift=9.0, losses=losses(1.09)), 0.1)
     assert good.passed
@@ -47,9 +59,25 @@ def test_with_labels_its_own_gate_decides(monkeypatch):
     assert not bad.passed
     assert bad.sentence.startswith("refunds (version 3) gets worse: its loss is 1.2000 instead of 1.0000 on 200 rows")
     assert bad.numbers["low"] > 0
-    assert {name: bad.numbers[name] for name in ("loss", "loss_before", "labelled", "allowed")} == {
-        "loss": pytest.approx(1.2), "loss_before": 1.0, "labelled": 200, "allowed": pytest.approx(0.1),
-    }  # fmt: skip
+    expected = {"loss": pytest.approx(1.2), "loss_before": 1.0, "labelled": 200, "allowed": pytest.approx(0.1), "shift": 0.05, "rows": 200}
+    assert bad.numbers == {**expected, "low": bad.numbers["low"], "version": 3, "unread": 0}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "passed"), [(0.1, 0.05, True), (0.1001, 0.05, False), (0.3, 0.0, True), (0.3, 1e-9, False), (-1.0, -2.0, True)]
+)
+def test_at_the_limit_it_goes_on(monkeypatch, value, low, passed):
+    """DE-11: Worse by the allowed loss exactly, or by nothing beyond chance, at the gate's own chance and draws and without a margin."""
+    asked = []
+
+    def excess(*arguments):
+        asked.append(arguments)
+        return Excess(value, low, 1.0, "rows")
+
+    monkeypatch.setattr(readers, "excess", excess)
+    of = losses(1.5)
+    check = goes_on(reading(losses=of, gate=GATE.model_copy(update={"margin": 0.1})), 0.1)
+    assert (check.name, check.passed, asked) == ("refunds", passed, [(of, 0.0, GATE.alpha, GATE.resamples)])
 
 
 def test_what_chance_may_do_is_not_against_it():
@@ -76,14 +104,15 @@ def test_few_labels_decide_nothing():
 def test_rows_that_it_could_not_read_any_more_are_against_it():
     """DE-11: One is enough."""
     check = goes_on(reading(unread=1, losses=losses(0.5)), 0.1)
-    assert not check.passed
-    assert check.sentence == "refunds (version 3) refuses 1 of 201 rows with its scores, and none with the champion's"
+    said = "refunds (version 3) refuses 1 of 201 rows with its scores, and none with the champion's"
+    assert check == Check("refunds", False, said, {"version": 3, "rows": 200, "unread": 1, "shift": 0.05})
 
 
 def test_who_cannot_be_asked_is_told():
     """DE-11: And holds nothing back."""
     check = goes_on(reading(rows=0, unread=5, why_none="it has no rows"), 0.1)
-    assert (check.passed, check.sentence) == (True, "refunds (version 3) could not be asked: it has no rows")
+    said = "refunds (version 3) could not be asked: it has no rows"
+    assert check == Check("refunds", True, said, {"version": 3, "rows": 0, "unread": 5, "shift": 0.05})
 
 
 def test_one_that_is_against_it_is_enough():
