@@ -48,6 +48,8 @@ def _of_readers(file: str) -> Module:
 
 
 MODULES = {
+    "offsets": _mirrored("sources/offsets"),
+    "records": _mirrored("sources/records"),
     "joins": _mirrored("data/joins", "test_join_specs.py"),
     "past_rows": Module(PACKAGE / "data/past_rows.py", (TESTS / "data/test_joins.py",)),
     "join_specs": Module(PACKAGE / "specs/joins.py", (TESTS / "test_join_specs.py",)),

@@ -54,6 +54,7 @@ class Look:
     memory: Path | None  # of the last piece
     scratch: Path  # folder for files; the stage removes it
     notes: list[str]  # gets a sentence, without a full stop, for each thing that a person should know
+    unfit: Callable[[Path], str] = field(default=lambda _: "")  # why a file will not be taken in; empty if it will, as far as is known
 
     def field(self, column: str) -> str:
         """What the source calls a column of the dataset."""

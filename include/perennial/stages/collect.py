@@ -11,12 +11,17 @@ import importlib
 import logging
 import tempfile
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from perennial.counted import counted
 from perennial.data.landing import folder
+from perennial.data.readers import read_batch, refuse_nulls
+from perennial.discovery import clean_of
 from perennial.discovery import dataset as dataset_spec
-from perennial.errors import SourceRefused
+from perennial.errors import BatchRefused, SourceRefused
 from perennial.results import CollectResult
 from perennial.settings import Settings
 from perennial.sources.collected import CollectedLog, Entry
@@ -98,7 +103,20 @@ def _look(
     collected: CollectedLog, spec: DatasetSpec, connection: Connection | None, newest: Entry | None, scratch: Path, notes: list[str]
 ) -> Look:
     memory = collected.download(newest.memory, scratch / "before.parquet") if newest and newest.memory else None
-    return Look(spec, connection, newest.watermark if newest else None, memory, scratch, notes)
+    return Look(spec, connection, newest.watermark if newest else None, memory, scratch, notes, partial(_unfit, spec))
+
+
+def _unfit(spec: DatasetSpec, path: Path) -> str:
+    """Why a file that is to land would be refused, without what its suite says; empty if it would not."""
+    try:
+        rows = read_batch(path, spec, hints=False)
+        if spec.deleted:  # which may come with their key alone
+            rows = rows.filter(pc.invert(pc.fill_null(rows[spec.deleted], False)))
+        if clean_of(spec.name) is None:  # which may fill them
+            refuse_nulls(rows, spec)
+    except BatchRefused as refusal:
+        return str(refusal)
+    return ""
 
 
 def _result(spec: DatasetSpec, tally: Tally, files: list[str], notes: list[str], again_at: datetime | None) -> CollectResult:

@@ -41,7 +41,9 @@ def schema(spec: DatasetSpec) -> pa.Schema:
     return pa.schema([(column.name, type_of(column)) for column in spec.columns])
 
 
-def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None, *, infinite: bool = False) -> pa.Table:
+def read_batch(
+    path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None, *, infinite: bool = False, hints: bool = True
+) -> pa.Table:
     """Read a landed file.
 
     Args:
@@ -50,6 +52,7 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
         name: what the file is called in sentences; the name of `path` if empty.
         remarks: gets a line, without a full stop, for each thing that was taken in another way than it stands in the file.
         infinite: whether numbers may be infinite, as no table has them.
+        hints: whether a refusal tells what to write into the spec, for which the file is read again in other forms.
 
     Returns:
         At least one row; exactly the columns of the spec, in its order, with its types, and a text column `_extra` if the spec keeps others
@@ -64,6 +67,8 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
     try:
         return _read(path, spec, name, [] if remarks is None else remarks, infinite=infinite)
     except BatchRefused as refusal:
+        if not hints:
+            raise
         said = str(refusal)
 
         def refused_as(other: DatasetSpec) -> str:
