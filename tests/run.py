@@ -109,6 +109,7 @@ ONLY_IF_NAMED = {"kubernetes": "tests/kubernetes was not run: to run it, set KUB
 DEBIAN = {
     ("radosgw",): (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
     ("chromium-headless-shell", "chromium", "google-chrome"): (("chromium-headless-shell",), ("integration", "e2e")),
+    ("mosquitto", "/usr/sbin/mosquitto"): (("mosquitto",), ("integration",)),
     ("prometheus",): (("prometheus",), ("integration", "e2e", "kubernetes")),
     ("prometheus-alertmanager", "alertmanager"): (("prometheus-alertmanager",), ("e2e",)),
 }

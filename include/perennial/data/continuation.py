@@ -26,6 +26,7 @@ import pyarrow as pa
 from perennial.counted import counted
 from perennial.data.landing import Landed
 from perennial.data.readers import read_batch
+from perennial.data.readers.packing import unrotated
 from perennial.data.receipts import read_receipt
 from perennial.data.tables import Batch, Table
 from perennial.errors import BatchRefused
@@ -49,6 +50,8 @@ def begun_by(
 ) -> tuple[Batch, int] | None:
     """The longest batch of the same name with whose bytes a file begins, and the size of that batch in bytes; None if there is none.
 
+    A log file that was put aside with a number, as `access.log.1`, has the name that it had.
+
     Batches that were removed from the table count too.
 
     Args:
@@ -59,11 +62,14 @@ def begun_by(
         path: its content.
         batches: gives the batches of the table; asked for where one may have that name.
     """
-    if not table.may_have_label(f"{file.name} (") and not any(True for _ in store.list(f"removals/{spec.name}")):
+    name = unrotated(file.name)
+    if not table.may_have_label(name if name.endswith(".log") else f"{name} (") and not any(
+        True for _ in store.list(f"removals/{spec.name}")
+    ):
         return None
     sizes: dict[str, tuple[Batch, int]] = {}
     for batch in batches():
-        if batch.name == file.name and batch.digest not in sizes and (size := _size(store, spec, batch)) < path.stat().st_size:
+        if unrotated(batch.name) == name and batch.digest not in sizes and (size := _size(store, spec, batch)) < path.stat().st_size:
             sizes[batch.digest] = (batch, size)
     for batch, size in sorted(sizes.values(), key=lambda batch_and_size: -batch_and_size[1]):
         if size and _sha256(path, size) == batch.digest:

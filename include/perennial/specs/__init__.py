@@ -43,7 +43,7 @@ from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
 from perennial.specs.sources import DeltaSource, FilesSource, IcebergSource, SourceSpec, SqlSource
-from perennial.specs.streams import KafkaSource
+from perennial.specs.streams import KafkaSource, MqttSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 from perennial.specs.web import HttpSource, Pagination
 
@@ -98,6 +98,7 @@ __all__ = [
     "Learner",
     "ModelSpec",
     "MonitoringSpec",
+    "MqttSource",
     "Named",
     "OnKnownKey",
     "Pagination",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -56,6 +57,11 @@ class FileForm(Spec):
     header_row: int = Field(
         default=1, ge=1, description="Row of the sheet that has the names of the columns; what stands above it is left out."
     )
+    lines: str = Field(
+        default="",
+        description="How the lines of log files (`.log`) are written: a regular expression that matches a whole line, with a named "
+        "group for each column, such as `(?P<at>\\S+) (?P<level>\\w+) (?P<message>.*)`.",
+    )
     extra: Literal["refuse", "drop", "keep"] = Field(
         default="refuse",
         description="What becomes of columns that the spec does not have: the file is refused, they are left out, or they are kept in the "
@@ -68,6 +74,17 @@ class FileForm(Spec):
         if len(separator) != 1 or not separator.isascii() or separator.isalnum() or separator in '"\r\n':
             raise ValueError(f"{separator!r} is no separator: give one sign such as ';', '|' or '\\t'")
         return separator
+
+    @field_validator("lines")
+    @classmethod
+    def _has_groups(cls, lines: str) -> str:
+        try:
+            groups = re.compile(lines).groupindex
+        except re.error as error:
+            raise ValueError(f"lines is no regular expression: {error}") from None
+        if lines and not groups:
+            raise ValueError("lines has no named group, and each column is one: write it like (?P<at>\\S+) (?P<message>.*)")
+        return lines
 
     @field_validator("encoding")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import posixpath
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -18,7 +19,7 @@ from perennial.data.readers.limits import refuse_too_large
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
-TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".log")
 BINARY = (".parquet", ".orc", ".avro", ".npz")  # know the types of their columns
 SHEETS = (".xlsx", ".xlsm", ".ods")
 _KNOWN = (*TEXT, *BINARY, *SHEETS)
@@ -26,16 +27,32 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")  # of any number of files
 EXTENSIONS = (*(form + packed for form in TEXT for packed in ("", ".gz", ".zip")), *BINARY, *SHEETS, *ARCHIVES)
 IN_MEMORY = 64 << 20  # larger files lie on the disk while they are read
 _CHUNK = 1 << 20
+_ROTATED = re.compile(r"(?P<log>.*\.log)[.-][0-9]+(-[0-9]+)*(?P<packed>\.gz|\.zip|)")  # such as access.log.1, access.log-20260301.gz
 
 
 def unknown_extension(file: str, name: str) -> str:
     """A clause that no reader knows a file's extension, of a file that is called `name`; empty if one does."""
-    return "" if file.lower().endswith(EXTENSIONS) else f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}"
+    return (
+        ""
+        if unrotated(file.lower()).endswith(EXTENSIONS)
+        else f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}"
+    )
+
+
+def unrotated(name: str) -> str:
+    """The name of a log file before it was put aside with a number or a day.
+
+    >>> unrotated("access.log.1"), unrotated("access.log-20260301.gz"), unrotated("day.csv")
+    ('access.log', 'access.log.gz', 'day.csv')
+    """
+    rotated = _ROTATED.fullmatch(name)
+    return rotated["log"] + rotated["packed"] if rotated else name
 
 
 def form_of(name: str) -> str:
     """The extension by which a file is read once it is unpacked, such as `.csv`; empty for an archive and for what no reader knows."""
-    lower = name.lower().removesuffix(".gz").removesuffix(".zip") if name.lower().endswith(EXTENSIONS) else ""
+    name = unrotated(name.lower())
+    lower = name.removesuffix(".gz").removesuffix(".zip") if name.endswith(EXTENSIONS) else ""
     return next((form for form in _KNOWN if lower.endswith(form)), "")
 
 

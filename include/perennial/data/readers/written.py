@@ -21,6 +21,7 @@ from perennial.data.readers.delimited import read_delimited
 from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
+from perennial.data.readers.lines import read_lines
 from perennial.data.readers.npz import read_npz
 from perennial.data.readers.packing import SHEETS, Archive, copied, files_in, unknown_extension
 from perennial.data.readers.picture_files import holds_pictures, read_pictures
@@ -85,6 +86,8 @@ def _read(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: lis
         with copied(file, spec, name) as book:
             return read_sheet(book, spec, name, remarks)
     with as_utf8(file, spec, name) as text:
+        if form == ".log":
+            return read_lines(text, spec, name, remarks)
         if form in (".csv", ".tsv"):
             return read_delimited(text, spec.files, name, remarks)
         if form != ".json":

@@ -707,7 +707,7 @@ def test_a_form_checks_itself(fields, said):
         FileForm(**fields)
 
 
-KNOWN = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .orc, .avro, .npz, .xlsx, .xlsm, .ods"
+KNOWN = ".csv, .tsv, .jsonl, .ndjson, .json, .log, .parquet, .orc, .avro, .npz, .xlsx, .xlsm, .ods"
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar"])
