@@ -64,11 +64,19 @@ def rows_as_calls(
     begin, left = first, limit
     while snapshot is not None and begin < last and left != 0:
         end = min(begin + AT_A_TIME, last)
-        frame = snapshot.rows(list(dict.fromkeys((*model.inputs, *dataset.key_columns, dataset.time_column))), begin, end)
+        frame = snapshot.rows(list(dict.fromkeys((*_sent(model, dataset), *dataset.key_columns, dataset.time_column))), begin, end)
         for call in _calls(frame.iloc[:left], model, dataset):
             yield call
             left = None if left is None else left - 1
         begin = end
+
+
+def _sent(model: ModelSpec, dataset: DatasetSpec) -> list[str]:
+    """The columns that a call has: inputs of the dataset, and where the model joins others, keys and event time, by which the server finds
+    what they bring."""
+    by = [*(name for join in model.joins for name in join.key), *([dataset.event_time] if model.joins and dataset.event_time else [])]
+    own = {column.name for column in dataset.table_columns}
+    return [name for name in dict.fromkeys((*model.inputs, *by)) if name in own]
 
 
 def _calls(frame: pandas.DataFrame, model: ModelSpec, dataset: DatasetSpec) -> Iterator[Call]:
@@ -80,7 +88,7 @@ def _calls(frame: pandas.DataFrame, model: ModelSpec, dataset: DatasetSpec) -> I
             name: int(value) if types[name] == "int" and value is not None else value for name, value in row.items()
         }  # nullable integers come as floats
         yield Call(
-            [{name: whole[name] for name in model.inputs}],
+            [{name: whole[name] for name in _sent(model, dataset)}],
             prediction_id(model.name, [whole[name] for name in dataset.key_columns]),
             str(whole[dataset.time_column]),
         )

@@ -32,8 +32,14 @@ _DIGITS = 32  # of the hash: two different rows would have the same once in 10^3
 
 def table_schema(spec: DatasetSpec) -> pa.Schema:
     """All columns of a dataset's table as Arrow types: those of its files, then those that are added."""
-    given = schema(spec)
-    return pa.schema([pa.field(c.name, _TYPES.get(c.name) or given.field(c.name).type, c.nullable) for c in spec.table_columns])
+    names = [column.name for column in spec.table_columns]
+    return pa.schema([row_schema(spec).field(name) for name in names])
+
+
+def row_schema(spec: DatasetSpec) -> pa.Schema:
+    """The columns that a model's rows have as Arrow types: those of the table, and those that its joins bring."""
+    given, every = schema(spec), {column.name: column for column in (*spec.columns, *spec.table_columns)}
+    return pa.schema([pa.field(name, _TYPES.get(name) or given.field(name).type, c.nullable) for name, c in every.items()])
 
 
 def with_added_columns(rows: pa.Table, spec: DatasetSpec, file: Landed, first: int = 0) -> pa.Table:

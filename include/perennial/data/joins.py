@@ -245,6 +245,36 @@ class KnownJoins:
         return [one for one in self.joined if set(one.spec.names) & set(columns)]
 
 
+def newest_values(joined: JoinedTable, columns: Sequence[str], now: datetime) -> Iterator[pa.RecordBatch]:
+    """The rows that a row of now or later would find, by key: the newest that has happened, and those that are yet to happen.
+
+    Args:
+        joined: its horizon does not count.
+        columns: of the joined table, besides its key.
+        now: wall time of the dataset's zone.
+
+    Yields:
+        The key, `_time` and the columns, as the joined table calls them; one row for each key and time.
+    """
+    spec = joined.spec
+    keys = _names("_k", len(spec.key))
+    with _connection() as connection:
+        load_facts(connection, joined, {f"_c{place}": name for place, name in enumerate(columns)})
+        called = ", ".join(
+            [*(f"{own} as {_quoted(there)}" for own, (_, there) in zip(keys, spec.key_pairs, strict=True)), "_t as _time"]
+            + [f"_c{place} as {_quoted(name)}" for place, name in enumerate(columns) if name not in [there for _, there in spec.key_pairs]]
+        )
+        by = ", ".join(keys)
+        relation = connection.sql(
+            f"""with known as (select * from facts where _gone is null and _known <= $now
+                qualify row_number() over (partition by {by}, _t order by _number desc) = 1),
+            ends as (select *, max(_t) filter (_t <= $now) over (partition by {by}) as _newest from known)
+            select {called} from ends where _newest is null or _t >= _newest order by {by}, _t""",
+            params={"now": now},
+        )
+        yield from relation.to_arrow_reader(GROUP_ROWS)
+
+
 def load_facts(connection: duckdb.DuckDBPyConnection, joined: JoinedTable, columns: dict[str, str]) -> None:
     """Make the table `facts` of all rows that a joined table has or had: its key `_k0`..., event time `_t`, `_known` since when, `_gone`
     when they left (null: they are there), the `_version` that they came with, the table's own key `_r0`..., and further columns.

@@ -34,8 +34,11 @@ Read = Callable[[list[str]], "pa.Table"]
 def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str, str]]:
     """Inputs whose distribution is watched, and why the others are not."""
     skipped = {}
+    brought = {name for join in model.joins for name in join.names}
     for name in model.inputs:
-        if name not in {column.name for column in dataset.columns}:
+        if name in brought:
+            skipped[name] = "is brought by a join: its effect on the scores is watched"
+        elif name not in {column.name for column in dataset.columns}:
             skipped[name] = "is no column of the dataset any more"
         elif name == dataset.time_column:
             skipped[name] = "is the event time"

@@ -63,6 +63,9 @@ def compare(before: Signature, now: Signature) -> Changes:
             compatible.append(f"the input `{name}` is new, and null where a caller does not send it")
         else:
             breaking.append(f"every request must send `{name}` ({field['type']}), never null")
+    found = {name for join in before.get("joins", ()) for name in join["columns"]}
+    still = {name for join in now.get("joins", ()) for name in join["columns"]}
+    breaking += [f"`{name}` must be sent itself: it is no longer found by a key" for name in sorted(found - still) if name in new]
     gone = [name for name in old if name not in new]
     if not now.get("strict"):
         compatible += [f"the input `{name}` is no longer read" for name in gone]

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from perennial.errors import StoreUnreachable
+from perennial.online_values import Found
 from perennial.serving.segments import SegmentWriter
 from perennial.store import Store
 
@@ -20,7 +21,8 @@ class PredictionLog:
     """`predictions/<model>/<segment>.jsonl`: one line per scored row, of a served answer or of a shadow's.
 
     A line: `{"id", "model", "version", "time", "event_time", "row": {...}, "scores": [...], "ms"}` and `"shadow": true` where nobody
-    saw the answer. A kill -9 loses what was answered in the last second.
+    saw the answer; where the server looked for what joins bring, `"joined": {"<join>": {"state", "age_seconds"}}`. A kill -9 loses
+    what was answered in the last second.
     """
 
     def __init__(self, store: Store, model: str, version: int, **limits: Any) -> None:
@@ -37,6 +39,7 @@ class PredictionLog:
         body_bytes: int,
         event_time: str | None = None,
         shadow: bool = False,
+        found: Mapping[int, Mapping[str, Found]] | None = None,
     ) -> bool:
         """Hand one answer over; row i gets the id `<puid>-<i>`. Never waits; False if the log is full and the answer was dropped."""
         now = datetime.now(timezone.utc).isoformat()
@@ -52,11 +55,22 @@ class PredictionLog:
             if shadow:
                 fixed["shadow"] = True
             return b"".join(
-                orjson.dumps({"id": f"{puid}-{place}", **fixed, "row": row, "scores": row_scores}, option=orjson.OPT_APPEND_NEWLINE)
+                orjson.dumps(
+                    {"id": f"{puid}-{place}", **fixed, "row": row, "scores": row_scores, **_joined((found or {}).get(place))},
+                    option=orjson.OPT_APPEND_NEWLINE,
+                )
                 for place, (row, row_scores) in enumerate(zip(rows, scores.tolist(), strict=True))
             )
 
         return self.segments.put(body_bytes + scores.nbytes + _ROW_OVERHEAD * len(rows), lines)
+
+
+def _joined(found: Mapping[str, Found] | None) -> dict[str, Any]:
+    """What joins found for a row, as its line says it; nothing where they were not asked."""
+    if not found:
+        return {}
+    ages = {name: {} if one.age is None else {"age_seconds": one.age.total_seconds()} for name, one in found.items()}
+    return {"joined": {name: {"state": one.state, **ages[name]} for name, one in found.items()}}
 
 
 class OutcomeLog:

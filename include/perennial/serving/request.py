@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,7 @@ from perennial.classes import expected, outcome_number
 from perennial.column_types import KINDS, ColumnKind, Unfit, cells, kind_of
 from perennial.column_types import shown as _short
 from perennial.forms import compared_name, joined_time, json_value, words
+from perennial.online_values import Found, key_text
 from perennial.specs import FileForm
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
@@ -59,6 +61,25 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Inputs that a request may leave to the server, which finds them by a key."""
+
+    name: str
+    values: str  # store key of the note on the values
+    key: tuple[Input, ...]  # fields of a row
+    columns: Mapping[str, str]  # each input, with the column that it is
+    horizon_days: float
+
+    @property
+    def horizon(self) -> timedelta:
+        """How old what is found may be at the row's moment."""
+        return timedelta(days=self.horizon_days)
+
+
+Finder = Callable[[Join, str, datetime], Found]  # what a key finds at a moment, wall time
+
+
+@dataclass(frozen=True)
 class Signature:
     """A version's signature, as its `signature.json` has it: which inputs a request must have."""
 
@@ -66,6 +87,13 @@ class Signature:
     strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
     time_zone: str = clock.UTC  # whose wall time the version's times are
     files: FileForm | None = None  # how texts of values are read, as in the files of its dataset; None if the dataset declares nothing
+    joins: tuple[Join, ...] = ()
+    moment: str = ""  # the field that has a row's event time, for joins
+
+    @cached_property
+    def by(self) -> frozenset[str]:
+        """Fields by which joins find inputs; a row may have them though they are no inputs."""
+        return frozenset([*(given.name for join in self.joins for given in join.key), *([self.moment] if self.joins else [])])
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -103,6 +131,7 @@ class Request:
     id: str | None = None
     event_time: str | None = None
     ignored: tuple[str, ...] = ()  # fields that the version does not know
+    found: Mapping[int, Mapping[str, Found]] = field(default_factory=dict)  # what joins found for a row, by its place and their name
 
 
 def read_signature(document: Mapping[str, Any]) -> Signature:
@@ -126,7 +155,8 @@ def read_signature(document: Mapping[str, Any]) -> Signature:
     time_zone = str(document.get("time_zone", clock.UTC))
     clock.zone(time_zone)
     form = FileForm(**document["files"]) if document.get("files") else None
-    return Signature(inputs, bool(document.get("strict", False)), time_zone, form)
+    joins = tuple(Join(**{**join, "key": tuple(Input(**given) for given in join["key"])}) for join in document.get("joins", ()))
+    return Signature(inputs, bool(document.get("strict", False)), time_zone, form, joins, str(document.get("moment", "")))
 
 
 def parse(body: bytes | str, example: str) -> dict[str, Any]:
@@ -142,12 +172,13 @@ def parse(body: bytes | str, example: str) -> dict[str, Any]:
     return document
 
 
-def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_ROWS) -> Request:
+def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_ROWS, finder: Finder | None = None) -> Request:
     """Check a prediction request against a version's signature.
 
     A field that the version does not know is ignored and named, a nullable one that a row lacks is null: callers of a version with more
     inputs, or with fewer, are answered too. Where the version's dataset declares how its files are written, texts of values and names of
-    fields are read as in its files; numbers, true and false mean what they are.
+    fields are read as in its files; numbers, true and false mean what they are. What joins bring is taken from the row where it has one of
+    their columns; else it is found by the row's key, at the row's event time, or that of the request, or now.
 
     Raises:
         BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
@@ -158,11 +189,19 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
     ignored: set[str] = set()
     faults: dict[str, str] = {}  # the first by what is wrong, in the order of their rows and fields
     fitted, places = [], []
+    found: dict[int, dict[str, Found]] = {}
+    faults_of_meta: dict[str, str] = {}
+    puid, event_time = _meta_or_fault(document.get("meta"), signature, faults_of_meta)
+
+    def look(place: int, row: dict[str, Any]) -> None:
+        if finder:
+            found[place] = _found(place, row, signature, finder, event_time, faults)
+
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
             faults.setdefault("row", f"Row {place} is not an object of field names and values.")
             continue
-        fitted.append(row if row.keys() == signature.names else _fitted(place, row, signature, ignored, faults))
+        fitted.append(row if row.keys() == signature.names else _fitted(place, row, signature, ignored, faults, look))
         places.append(place)
     if signature.files:
         _read_texts(fitted, signature.inputs, signature.files)
@@ -175,13 +214,10 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
             columns[given.name] = _column(given, [fitted[number][given.name] for number in present], signature)
         except _Misfit as misfit:
             faults[f"value {given.name}"] = f"Row {places[present[misfit.place]]}: {given.name} {misfit.why}."
-    try:
-        puid, event_time = _meta(document.get("meta"), signature)
-    except BadRequest as fault:
-        faults["meta"] = str(fault)
+    faults |= faults_of_meta
     if faults:
         raise BadRequest(" ".join([*faults.values()][:MOST_FAULTS]))
-    return Request(columns, fitted, puid, event_time, tuple(sorted(ignored)))
+    return Request(columns, fitted, puid, event_time, tuple(sorted(ignored)), found)
 
 
 @dataclass(frozen=True)
@@ -220,10 +256,74 @@ def _rows(data: object, max_rows: int) -> list[Any]:
     return rows
 
 
-def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str], faults: dict[str, str]) -> dict[str, Any]:
-    """A row reduced to the version's fields, null where it lacks one; others are added to `ignored`, what is wrong to `faults`."""
+def _found(
+    place: int, row: dict[str, Any], signature: Signature, finder: Finder, event_time: str | None, faults: dict[str, str]
+) -> dict[str, Found]:
+    """What joins find for a row that has none of their columns, by their name; the columns are put into the row."""
+    found: dict[str, Found] = {}
+    joins = [join for join in signature.joins if not join.columns.keys() & row.keys()]
+    if not joins:
+        return found
+    try:
+        moment = _row_moment(row, signature, event_time)
+        for join in joins:
+            key = [_key_value(row.get(given.name), given, signature) for given in join.key]
+            has_key = None not in key
+            found[join.name] = one = finder(join, key_text(key), moment) if has_key else Found("no_key")
+            row |= {name: one.values.get(there) for name, there in join.columns.items()}
+    except _UnfitKey as unfit:
+        faults.setdefault(f"value {unfit.name}", f"Row {place}: {unfit.name} {unfit.why}.")
+    return found
+
+
+@dataclass(frozen=True)
+class _UnfitKey(Exception):
+    """A value by which nothing can be found."""
+
+    name: str
+    why: str
+
+
+def _row_moment(row: Mapping[str, Any], signature: Signature, event_time: str | None) -> datetime:
+    """A row's moment, as wall time: its own event time, or that of the request, or now."""
+    own = _key_value(row.get(signature.moment), Input(signature.moment, "timestamp"), signature)
+    if isinstance(own, datetime):
+        return own
+    local = clock.zone(signature.time_zone)
+    when = datetime.fromisoformat(event_time) if event_time else datetime.now(timezone.utc)
+    return when.astimezone(local).replace(tzinfo=None)
+
+
+def _key_value(value: object, given: Input, signature: Signature) -> object:
+    """The value of a field of a key in its one form. Raises _UnfitKey where it is of another type."""
+    if signature.files and isinstance(value, str) and given.type != "string":
+        value = json_value(value, given.type, signature.files)
+    if given.type == "int" and type(value) is float and value.is_integer() and abs(value) < encoding.EXACT:
+        value = int(value)
+    allowed, wanted = _TYPES[given.type]
+    if value is not None and type(value) not in allowed:
+        raise _UnfitKey(given.name, f"must be {wanted}, not {_short(value)}")
+    if given.type == "timestamp" and isinstance(value, str):
+        try:
+            return clock.wall_time(value, signature.time_zone)
+        except ValueError:
+            raise _UnfitKey(given.name, f"must be {wanted}, not {_short(value)}") from None
+    return value
+
+
+def _fitted(
+    place: int,
+    row: Mapping[str, Any],
+    signature: Signature,
+    ignored: set[str],
+    faults: dict[str, str],
+    look: Callable[[int, dict[str, Any]], None],
+) -> dict[str, Any]:
+    """A row reduced to the version's fields, null where it lacks one; others are added to `ignored`, what is wrong to `faults`. `look` adds
+    what joins find."""
     row = _under_input_names(place, row, signature, faults)
-    unknown = row.keys() - signature.names
+    look(place, row)
+    unknown = row.keys() - signature.names - signature.by
     if unknown and signature.strict:
         fields = ", ".join(given.name for given in signature.inputs)
         faults.setdefault("unknown", f"Row {place} has the unknown field {_short(min(unknown))}: the fields are {fields}.")
@@ -367,6 +467,15 @@ def _times(values: list[Any], signature: Signature) -> np.ndarray:
 def _as_in_files(value: object, form: FileForm | None) -> str:
     """How else a text may be written, if the dataset of the version declares it."""
     return f" (texts are read as in files: {words(form)})" if form and isinstance(value, str) else ""
+
+
+def _meta_or_fault(meta: object, signature: Signature, faults: dict[str, str]) -> tuple[str | None, str | None]:
+    """The id and the event time of a request; what is wrong with them is added to `faults`."""
+    try:
+        return _meta(meta, signature)
+    except BadRequest as fault:
+        faults["meta"] = str(fault)
+        return None, None
 
 
 def _meta(meta: object, signature: Signature) -> tuple[str | None, str | None]:

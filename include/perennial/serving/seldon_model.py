@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
+from perennial.serving.joined_values import JoinedValues
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.request import BadRequest, read_feedback, read_request
@@ -48,6 +49,7 @@ class SeldonModel:
         self.model, self.version, self.digest = model, int(version), digest
         self.store = open_store(self.settings.store)
         self.ready = False
+        self.joined: JoinedValues | None = None
         self.refused = False  # not ready, and starting again would not help
         self.reason = "The version is being loaded."
         self.metrics = Metrics(model, self.version)
@@ -72,6 +74,9 @@ class SeldonModel:
             difference = str(error)
         except (PerennialError, KeyError, AttributeError) as error:
             raise RuntimeError(f"Version {self.version} of {self.model} cannot be fetched: {error}") from error
+        self.joined = (
+            JoinedValues(self.store, self.scorer.signature.joins, self.settings.home / "serving" / "online") if not difference else None
+        )
         self.predictions = PredictionLog(self.store, self.model, self.version)
         self.outcomes = OutcomeLog(self.store, self.model, self.version)
         self.metrics.dropped.set_function(lambda: self.predictions.segments.dropped)
@@ -85,6 +90,8 @@ class SeldonModel:
 
     def close(self) -> None:
         """Write what the logs still hold."""
+        if self.joined:
+            self.joined.close()
         self.predictions.segments.close()
         self.outcomes.segments.close()
 
@@ -100,7 +107,7 @@ class SeldonModel:
         try:
             if not self.ready:
                 raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
-            request = read_request(body, self.scorer.signature)
+            request = read_request(body, self.scorer.signature, finder=self.joined.find if self.joined else None)
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
             self.metrics.count("400", time.perf_counter() - begun, counts)
@@ -125,9 +132,19 @@ class SeldonModel:
         self.metrics.count("200", seconds, counts)
         if not counts:
             return answer
+        for found in request.found.values():
+            for name, one in found.items():
+                self.metrics.count_found(name, one.state)
         shadow = host.partition(":")[0].endswith("-shadow")  # Envoy marks mirrored requests so; no caller's host gets past it
         self.predictions.record(
-            puid, request.rows, scores, seconds * 1e3, body_bytes=len(body), event_time=request.event_time, shadow=shadow
+            puid,
+            request.rows,
+            scores,
+            seconds * 1e3,
+            body_bytes=len(body),
+            event_time=request.event_time,
+            shadow=shadow,
+            found=request.found,
         )
         return answer
 
@@ -173,6 +190,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         labels = {"model": model, "version": str(version)}
         names = list(labels)
+        self._labels = labels
+        self._found = Counter(
+            "perennial_joined_values",
+            "Rows whose joined columns were looked up by key, by join and what it found: found, too_old, not_yet, unknown_key, no_key, "
+            "unavailable.",
+            [*names, "join", "state"],
+            registry=self.registry,
+        )
         answers = Counter(
             "perennial_predictions", "Prediction requests answered, by status code.", [*names, "code"], registry=self.registry
         )
@@ -184,6 +209,10 @@ class Metrics:
         self.dropped = Gauge(
             "perennial_prediction_log_dropped", "Answers that the prediction log had no room for.", names, registry=self.registry
         ).labels(**labels)
+
+    def count_found(self, join: str, state: str) -> None:
+        """Count a row for which a join was asked for its columns."""
+        self._found.labels(join=join, state=state, **self._labels).inc()
 
     def count(self, code: str, seconds: float, counts: bool) -> None:
         """Count one answer, unless nobody had asked."""

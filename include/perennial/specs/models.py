@@ -84,8 +84,8 @@ class ModelSpec(Named):
     )
     joins: tuple[JoinSpec, ...] = Field(
         default=(),
-        description="Columns of other datasets, as they were known at the moment of each row (docs/joins.md), in training and "
-        "evaluation alike.",
+        description="Columns of other datasets, as they were known at the moment of each row (docs/joins.md). Training, evaluation, "
+        "scores in batches and servers take them by one definition.",
     )
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")

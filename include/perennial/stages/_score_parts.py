@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from perennial import encoding
 from perennial.column_types import cells
 from perennial.counted import counted
-from perennial.data.added_columns import table_schema
+from perennial.data.added_columns import row_schema
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged
 from perennial.score_datasets import KEY, score_columns
 from perennial.served_tables import INPUT
@@ -77,7 +77,7 @@ FILES = ("scored.arrow", "held_back.arrow", "json")  # of a part; the record com
 
 def scored_schema(dataset: DatasetSpec, plan: ScorePlan, classes: Sequence[str]) -> pa.Schema:
     """What a part keeps of each scored row: what the table of scores gets, and the inputs for the table of predictions."""
-    table = table_schema(dataset)
+    table = row_schema(dataset)
     return pa.schema(
         [
             pa.field("prediction_id", pa.string()),

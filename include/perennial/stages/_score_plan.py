@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.data.added_columns import table_schema
+from perennial import discovery
+from perennial.data.added_columns import row_schema, table_schema
+from perennial.data.joins import KnownJoins
 from perennial.data.partitions import PartitionedTable
-from perennial.data.snapshots import latest_snapshot, snapshot_at, table_of
+from perennial.data.snapshots import Snapshot, joined_with, latest_snapshot, snapshot_at, table_of
 from perennial.engine.rows import batches
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.registrations import registration
-from perennial.lineage.version_folder import read_signature
+from perennial.lineage.version_folder import read_manifest, read_signature
 from perennial.served_tables import scores_name
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, JoinSpec, ModelSpec, brought_by
 from perennial.stages._score_rows import rows_of_file, rows_of_query
 from perennial.store import Store
 
@@ -51,19 +53,21 @@ class ScorePlan(BaseModel):
     source: str = Field(description="Name of where the rows are from, as the table of scores has it.")
     words: str = Field(description="Where the rows are from, for a sentence.")
     snapshot: int | None = Field(description="Table version, if the rows are the dataset's.")
-    tables: dict[str, int] = Field(default_factory=dict, description="Versions of the tables that a query read.")
-    content: str = Field(default="", description="SHA-256 of the rows of a file or a query.")
+    tables: dict[str, int] = Field(default_factory=dict, description="Versions of the tables that a query read, and of joined ones.")
+    content: str = Field(default="", description="SHA-256 of the rows of a file or a query, or of joined rows.")
     first: date | None = Field(default=None, description="First day that is written; the first that there is if absent.")
     last: date | None = Field(default=None, description="Last day that is written, included.")
     days: dict[date, int] = Field(description="Rows of each day, oldest first.")
     undated: int = Field(default=0, description="Rows without an event time: they are of no day, and held back.")
     left_out: dict[str, int] = Field(default_factory=dict, description="Rows of a file that the dataset's `clean` left out, by its rule.")
     rows_at_once: int
+    joins: tuple[JoinSpec, ...] = Field(default=(), description="Of the version; `tables` has the versions of the joined tables.")
 
     @property
     def name(self) -> str:
         """A hash of the plan."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        without = None if self.joins else {"joins"}  # as plans were named before there were joins
+        return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:16]
 
     @property
     def folder(self) -> str:
@@ -72,7 +76,7 @@ class ScorePlan(BaseModel):
 
     @property
     def rows_key(self) -> str:
-        """Store key of the rows of a file or a query; empty if they are the dataset's."""
+        """Store key of the rows of a file or a query, or of joined rows; empty if they are the dataset's as they are."""
         return f"{self.folder}/rows.parquet" if self.content else ""
 
     @property
@@ -137,25 +141,39 @@ def make_plan(store: Store, spec: ModelSpec, dataset: DatasetSpec, asked: Asked)
         return chosen
     version, digest = chosen
     inputs = tuple(given["name"] for given in read_signature(store, spec.name, digest)["inputs"])
-    columns = columns_of(dataset, inputs)
+    joins = tuple(used.join for used in read_manifest(store, spec.name, digest).joined)
+    dataset = joined_dataset(dataset, joins)
     _refuse_gone(spec, dataset, version, inputs)
     plan: dict[str, Any] = {
-        "model": spec.name, "version": version, "digest": digest, "inputs": inputs, "rows_at_once": spec.scoring.rows_at_once
+        "model": spec.name, "version": version, "digest": digest, "inputs": inputs, "joins": joins,
+        "rows_at_once": spec.scoring.rows_at_once,
     }  # fmt: skip
+    known = joined_with(Snapshot(dataset, 0, store), joins, {})
+    if known is None:
+        lacking = next(join.dataset for join in joins if latest_snapshot(store, discovery.dataset(join.dataset)) is None)
+        return f"{lacking}, which version {version} of {spec.name} joins, has no snapshot yet: nothing to score. Ingest a batch first."
     if asked.file or asked.query:
-        return _of_given(store, dataset, asked, plan, columns)
+        return _of_given(store, dataset, asked, plan, known.joins)
     source = latest_snapshot(store, dataset) if asked.snapshot is None else snapshot_at(store, dataset, asked.snapshot)
     if source is None:
         return f"{dataset.name} has no snapshot yet: nothing to score. Ingest a batch first."
     rows = table_of(store, dataset).dataset(source.version)
-    if lacking := [name for name in inputs if name not in rows.schema.names]:
-        raise UnknownName(_lacks(spec, version, lacking, f"{source.words} has not"))
+    brought = known.joins.columns if known.joins else ()
+    if lacking_inputs := [name for name in inputs if name not in (*rows.schema.names, *brought)]:
+        raise UnknownName(_lacks(spec, version, lacking_inputs, f"{source.words} has not"))
     counts, undated = _days(rows, dataset.time_column, asked)
     if asked.first is None and asked.last is None:
         counts = dict(sorted(counts.items())[-spec.scoring.days :])
     plan |= {"source": dataset.name, "words": source.words, "snapshot": source.version, "days": counts, "undated": undated}
     bounds = (asked.first, asked.last) if asked.first or asked.last else (min(counts, default=None), max(counts, default=None))
-    return _kept(store, ScorePlan(**plan, first=bounds[0], last=bounds[1]))
+    plan |= {"first": bounds[0], "last": bounds[1]}
+    if not known.joins:
+        return _kept(store, ScorePlan(**plan))
+    with tempfile.TemporaryDirectory(prefix="perennial-score-") as scratch:
+        path = Path(scratch, "rows.parquet")
+        content = _join(known.joins, rows, dataset, inputs, (min(counts, default=None), max(counts, default=None)), path)
+        plan["words"] = replace(source, joins=known.joins).words
+        return _kept(store, ScorePlan(**plan, content=content, tables=known.joins.versions), path)
 
 
 def written_days(store: Store, plan: ScorePlan) -> list[date]:
@@ -171,10 +189,38 @@ def columns_of(dataset: DatasetSpec, inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((*dataset.key_columns, dataset.time_column, *inputs)))
 
 
-def _of_given(store: Store, dataset: DatasetSpec, asked: Asked, plan: Mapping[str, Any], columns: list[str]) -> ScorePlan | str:
-    """The plan of a file's or a query's rows, which are put into the store in order of time and key."""
+def joined_dataset(dataset: DatasetSpec, joins: Sequence[JoinSpec]) -> DatasetSpec:
+    """A dataset with the columns that joins bring, as a version reads it. Raises UnknownName if a joined dataset is gone."""
+    return dataset.joined_with(brought_by(joins, {join.dataset: discovery.dataset(join.dataset) for join in joins}))
+
+
+def _join(
+    joins: KnownJoins, rows: Dataset, dataset: DatasetSpec, inputs: Sequence[str], days: tuple[date | None, date | None], path: Path
+) -> str:
+    """Write the rows of the days, and those of none, with what they find, in order of time and key; the SHA-256 of the file."""
+    time_column = f'"{dataset.time_column}"'
+    first, last = days
+    where = f"{time_column} is null"
+    if first and last:
+        where += f" or ({time_column} >= timestamp '{first} 00:00:00' and {time_column} < timestamp '{last + DAY} 00:00:00')"
+    types = row_schema(dataset)
+    schema = pa.schema([types.field(name).with_nullable(True) for name in columns_of(dataset, inputs)])
+    order = list(dict.fromkeys((dataset.time_column, *dataset.key_columns)))
+    joins.write(rows, where, dataset.time_column, schema, order, path)
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _of_given(store: Store, dataset: DatasetSpec, asked: Asked, plan: Mapping[str, Any], joins: KnownJoins | None) -> ScorePlan | str:
+    """The plan of a file's or a query's rows, which are put into the store in order of time and key. What joins bring is found for them as
+    for any row, whether or not the file has columns of these names."""
     schema = table_schema(dataset)
+    inputs = plan["inputs"]
+    own = [name for name in inputs if not joins or name not in joins.columns]
+    columns = list(dict.fromkeys((*columns_of(dataset, own), *(joins.needed(inputs) if joins else ()))))
     wanted = pa.schema([schema.field(name).with_nullable(True) for name in columns])
+    from pyarrow.dataset import dataset as arrow_dataset
+
     with tempfile.TemporaryDirectory(prefix="perennial-score-") as scratch:
         path = Path(scratch, "rows.parquet")
         if asked.file:
@@ -182,9 +228,15 @@ def _of_given(store: Store, dataset: DatasetSpec, asked: Asked, plan: Mapping[st
         else:
             given = rows_of_query(store, dataset, asked.query, wanted, path)
         counts, undated = _days(path, dataset.time_column, asked)
+        content, tables, words = given.digest, dict(given.tables), given.words
+        if joins:
+            found = Path(scratch, "joined.parquet")
+            days = min(counts, default=None), max(counts, default=None)
+            content, tables = _join(joins, arrow_dataset(path), dataset, inputs, days, found), tables | joins.versions
+            path, words = found, f"{words} joined with {joins.words}"
         made = ScorePlan(
-            **plan, source=given.source, words=given.words, snapshot=None, tables=given.tables, first=asked.first, last=asked.last,
-            days=counts, undated=undated, left_out=given.left_out, content=given.digest,
+            **plan, source=given.source, words=words, snapshot=None, tables=tables, first=asked.first, last=asked.last,
+            days=counts, undated=undated, left_out=given.left_out, content=content,
         )  # fmt: skip
         return _kept(store, made, path)
 
@@ -220,7 +272,7 @@ def _version(store: Store, spec: ModelSpec, asked: int | None) -> tuple[int, str
 
 
 def _refuse_gone(spec: ModelSpec, dataset: DatasetSpec, version: int, inputs: Sequence[str]) -> None:
-    known = {column.name for column in dataset.table_columns}
+    known = {column.name for column in (*dataset.columns, *dataset.table_columns)}
     if gone := [name for name in inputs if name not in known]:
         raise UnknownName(_lacks(spec, version, gone, f"the dataset {dataset.name} has no more"))
 

@@ -31,6 +31,7 @@ from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachab
 from perennial.results import IngestResult
 from perennial.settings import Settings
 from perennial.specs import LANDED, ROW, DatasetSpec
+from perennial.stages._online import export_values
 from perennial.stages.profile import profile_owed
 from perennial.store import Store
 
@@ -71,6 +72,7 @@ class _Summary:
     left_out: int = 0  # rows, by the rules of the dataset's clean
     deleted: int = 0  # rows of the table that tombstones removed
     unprofiled: str = ""
+    unexported: str = ""
 
 
 def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry: bool = False) -> IngestResult:
@@ -109,6 +111,7 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
     finally:
         note_batches(store, dataset, spec.time_column)
         _profile(store, spec, summary)
+        _export(store, spec, summary)
     return _result(settings, store, spec, summary)
 
 
@@ -151,6 +154,18 @@ def _profile(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
         log.warning("The profiles of %s could not be made; the next run tries again.", spec.name, exc_info=error)
         summary.unprofiled = (
             f" Profiles could not be made ({type(error).__name__}: {str(error).rstrip('.')}): the next run makes up for them."
+        )
+
+
+def _export(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
+    """Export the newest values for the servers of models that join the dataset. If it fails, that is reported, and the next run retries."""
+    try:
+        export_values(store, spec.name)
+    except Exception as error:
+        log.warning("The values of %s for servers could not be exported; the next run tries again.", spec.name, exc_info=error)
+        summary.unexported = (
+            f" Its values for the servers of models that join it could not be exported ({type(error).__name__}: "
+            f"{str(error).rstrip('.')}): the next run tries again."
         )
 
 
@@ -602,7 +617,7 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
     report = summary.reports[0] if len(summary.reports) == 1 else f"reports/{spec.name}/docs/index.html"
     return IngestResult(
         outcome="done" if acted else "skipped",
-        sentence=sentence + waiting + summary.unprofiled,
+        sentence=sentence + waiting + summary.unprofiled + summary.unexported,
         links={"Data Docs": settings.report_url(report)} if acted else {},
         snapshot=snapshot,
         appended=summary.appended,

@@ -43,6 +43,7 @@ from perennial.results import RegisterResult
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._online import export_values
 from perennial.store import Store
 from perennial.training.report import with_verdict
 
@@ -122,6 +123,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
         )
+    for dataset in dict.fromkeys(join.dataset for join in spec.joins):  # before any server of it starts
+        export_values(store, dataset)
     tags = {"gate": verdict.sentence, COMPARED_WITH: compared, BREAKS_CALLERS: "; ".join(changes.breaking) or "no"}
     tags |= made_by(store, spec, digest)
     if known is None:

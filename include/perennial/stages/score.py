@@ -80,7 +80,7 @@ def run(
         Fault: the version fails at every row; or a part that is to be put together has not been scored.
     """
     from perennial.stages._score_parts import Part
-    from perennial.stages._score_plan import Asked, make_plan, read_plan
+    from perennial.stages._score_plan import Asked, joined_dataset, make_plan, read_plan
 
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
@@ -97,7 +97,7 @@ def run(
         what = f"{counted(made.rows, 'row')} of {made.words} ({made.span})"
         sentence = f"{what} {'is' if made.rows == 1 else 'are'} to be scored by version {made.version} of {model}: plan {made.name}."
         return _result(made, sentence)
-    scoring = Scoring(settings, store, spec, dataset, made, run or BY_HAND)
+    scoring = Scoring(settings, store, spec, joined_dataset(dataset, made.joins), made, run or BY_HAND)
     if partition:
         return scoring.part(Part(*partition))
     return scoring.merged(merge) if merge else scoring.whole()

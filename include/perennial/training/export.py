@@ -15,6 +15,7 @@ from perennial.alarms import ABOVE, threshold_of
 from perennial.encoding import Columns, Encoder, rows_from_columns, text
 from perennial.errors import TrainingRefused
 from perennial.forms import form_of_requests
+from perennial.online_values import note_key
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.training.calibration import Calibration, fit_calibration, logarithms
 from perennial.training.graph import append
@@ -208,8 +209,24 @@ def signature(spec: ModelSpec, dataset: DatasetSpec, alarm_above: float | None =
         "inputs": inputs,
         "strict": spec.serving.strict,
         "time_zone": dataset.time_zone,
+        **({"joins": joins, "moment": dataset.time_column} if (joins := _joins(spec, dataset)) else {}),
         **({"files": form} if (form := form_of_requests(dataset.files, spec.inputs)) else {}),
     }
+
+
+def _joins(spec: ModelSpec, dataset: DatasetSpec) -> list[dict[str, Any]]:
+    """The joins that bring inputs: by which fields of a request the server finds them, where, and how old they may be."""
+    return [
+        {
+            "name": f"{join.prefix}{join.dataset}",
+            "values": note_key(join.dataset, [there for _, there in join.key_pairs], join.known_at),
+            "key": [{"name": name, "type": dataset.column(name).type} for name in join.key],
+            "columns": {name: there for name, there in zip(join.names, join.columns, strict=True) if name in spec.inputs},
+            "horizon_days": join.horizon_days,
+        }
+        for join in spec.joins
+        if set(join.names) & set(spec.inputs)
+    ]
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> dict[str, Any]:

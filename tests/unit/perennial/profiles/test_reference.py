@@ -13,7 +13,7 @@ from perennial.profiles.layout import fit_layout
 from perennial.profiles.profile import profile
 from perennial.profiles.reference import reference, watched
 from perennial.profiles.store import ProfileStore
-from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
+from perennial.specs import Column, DatasetSpec, GateSpec, JoinSpec, ModelSpec
 from perennial.store import FolderStore
 
 DATASET = DatasetSpec(
@@ -73,6 +73,13 @@ def profiled(store, batches=("a", "b"), rows=None):
 
 def expected(layout):
     return profile(snapshot(), layout, day="when").only(["id", "carrier"])
+
+
+def test_what_a_join_brings_is_not_watched():
+    """MN-01, DM-13: The dataset's layout does not have it; why is said."""
+    join = JoinSpec(dataset="weather", key=("carrier",), columns=("temp",), horizon_days=1)
+    model = MODEL.model_copy(update={"inputs": ("id", "temp"), "joins": (join,)})
+    assert watched(model, DATASET) == (["id"], {"temp": "is brought by a join: its effect on the scores is watched"})
 
 
 def test_times_are_not_watched():

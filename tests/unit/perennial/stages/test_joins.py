@@ -5,34 +5,46 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
 
-from perennial import discovery
+from perennial import cli, discovery
 from perennial.commands import reproduce
+from perennial.commands.traffic import rows_as_calls
 from perennial.data import tables
 from perennial.data.snapshots import model_snapshot
+from perennial.data.tables import Table
 from perennial.errors import TrainingRefused
 from perennial.lineage.learned import learned
-from perennial.lineage.version_folder import read_manifest
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.version_folder import fetch, read_manifest
+from perennial.online_values import STATES, Note
 from perennial.options import versions
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Verdict
 from perennial.results import TrainResult, ValidateResult
+from perennial.serving.joined_values import JoinedValues
+from perennial.serving.request import read_request
+from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
-from perennial.stages import evaluate, ingest, register, train, validate
+from perennial.stages import evaluate, ingest, register, score, train, validate
 from perennial.stages import profile as profiling
+from perennial.stages._online import export_values
 from perennial.store import FolderStore, Store
 from perennial.testing import RegistryInMemory, check_model
+from perennial.training.scoring import score as score_rows
 
 DELIVERIES = """
 from perennial.specs import Column, DatasetSpec
@@ -251,3 +263,143 @@ def test_a_champion_with_another_join_is_measured_by_its_own(
     assert decided.outcome == "done"
     assert document["parts"]["test"]["champion"]["metrics"] == alone["parts"]["test"]["candidate"]["metrics"]
     assert document["parts"]["test"]["candidate"]["metrics"] != alone["parts"]["test"]["candidate"]["metrics"]
+
+
+def served(store: Store, digest: str) -> None:
+    """Let the ledger say that a version serves as version 1."""
+    Ledger(store, "punctual").append(
+        "released", version=1, champion=1, weights={1: 10000}, versions={1: digest}, reason="r", actor="a", after_seq=None
+    )
+
+
+def test_scores_in_batches_read_what_a_training_reads(
+    platform: Platform, decide: Callable[..., ValidateResult], tmp_path: Path, clock: dict[str, datetime]
+) -> None:
+    """DM-13, SE-04: The rows of a snapshot, of a file and of a query are joined by the definition of the version and have, bit for bit, the
+    scores of the same values in training. The plan pins the joined table; a correction that comes later changes no score."""
+    settings, store, _ = platform
+    digest = trained(platform, decide()).digest
+    served(store, digest)
+    source = model_snapshot(store, discovery.model("punctual"))
+    assert source is not None
+    days = date(2024, 1, 18), date(2024, 1, 20)
+    rows = source.rows(since=datetime(2024, 1, 18)).sort_values("id")
+    folder = fetch(store, "punctual", digest, tmp_path / "version")
+    expected = score_rows(folder, {name: rows[name].to_numpy() for name in ("weight", "waiting", "belts")})
+
+    def scores(**given: Any) -> list[list[float]]:
+        result = score.run(settings, store, "punctual", **given)
+        assert (result.rows, result.held_back) == (len(rows), 0), result.sentence
+        assert "joined with depots" in result.sentence
+        stored = Table(store, result.table).scan(where=pc.field("source") == result.source).sort_by("key_id").to_pylist()
+        return [[row["score_in_time"], row["score_late"]] for row in stored]
+
+    assert scores(first=days[0], last=days[1]) == expected.tolist()
+    file = tmp_path / "rows.csv"
+    rows[["id", "at", "depot", "weight"]].to_csv(file, index=False)
+    assert scores(file=str(file)) == expected.tolist()
+    query = 'select id, "at", depot, weight from deliveries where "at" >= \'2024-01-18\''
+    assert scores(query=query) == expected.tolist()
+    clock["now"] = datetime(2024, 2, 3)
+    land(store, "depots", "corrected", depots(range(DAYS * 24), wrong=30))
+    assert scores(first=days[0], last=days[1]) == expected.tolist()
+
+
+def test_a_scoring_without_a_joined_table_is_no_scoring(platform: Platform, decide: Callable[..., ValidateResult]) -> None:
+    """SE-04: It says which is missing."""
+    settings, store, _ = platform
+    served(store, trained(platform, decide()).digest)
+    for stored in list(store.list("tables/depots")):
+        store.delete(stored.key)
+    result = score.run(settings, store, "punctual")
+    assert result.sentence == ("depots, which version 1 of punctual joins, has no snapshot yet: nothing to score. Ingest a batch first.")
+
+
+def test_a_request_with_a_key_has_the_score_of_training(
+    platform: Platform, decide: Callable[..., ValidateResult], tmp_path: Path, clock: dict[str, datetime]
+) -> None:
+    """SY-03, DM-13: The ingestion of the joined dataset exports its newest values; the version's scorer gives a row that carries the key,
+    bit for bit, the score that training gives to what the join finds. A later batch, a correction too, is exported as it is taken in."""
+    _, store, _ = platform
+    digest = trained(platform, decide()).digest
+    scorer = Scorer(fetch(store, "punctual", digest, tmp_path / "version"))
+    values = JoinedValues(store, scorer.signature.joins, tmp_path / "online", refresh_seconds=3600)
+    source = model_snapshot(store, discovery.model("punctual"))
+    assert source is not None
+    newest = FIRST + timedelta(hours=DAYS * 24 - 1)
+    asked = pa.table({"depot": ["north", "south", "east"], "at": pa.array([newest + timedelta(hours=1)] * 3, pa.timestamp("us"))})
+    assert source.joins is not None
+
+    def by_key() -> tuple[np.ndarray, Any]:
+        rows = [{"weight": 2.5, "depot": depot, "at": (newest + timedelta(hours=1)).isoformat()} for depot in asked["depot"].to_pylist()]
+        request = read_request(json.dumps({"data": {"rows": rows}}), scorer.signature, finder=values.find)
+        return scorer.score(request.columns), [one["depots"].state for one in request.found.values()]
+
+    def by_join(joins: Any) -> np.ndarray:
+        found = joins.join(asked, "at", ["waiting", "belts"]).to_pandas()
+        frame = {"weight": np.full(3, 2.5), "waiting": found["waiting"].to_numpy(), "belts": found["belts"].to_numpy()}
+        return np.asarray(score_rows(scorer.folder, frame))
+
+    scores, states = by_key()
+    assert states == ["found", "found", "unknown_key"]
+    assert scores.tolist() == by_join(source.joins).tolist()
+
+    clock["now"] = datetime(2024, 2, 1, 6)  # part of the declared history
+    land(store, "depots", "corrected", depots(range(DAYS * 24 - 30, DAYS * 24), wrong=-20))
+    values.refresh()
+    again = model_snapshot(store, discovery.model("punctual"))
+    assert again is not None
+    corrected, _ = by_key()
+    assert corrected.tolist() == by_join(again.joins).tolist() != scores.tolist()
+    values.close()
+    notes = [stored.key for stored in store.list("online/depots") if stored.key.endswith(".json")]
+    assert len(notes) == 1
+    assert Note.model_validate_json(store.read(notes[0])).version == 2
+    assert export_values(store, "depots") == []  # as it is already
+    assert export_values(store, "deliveries") == []  # no model joins it
+    files = [stored.key for stored in store.list("online/depots") if stored.key.endswith(".sqlite")]
+    assert len(files) == 2  # the one before may be on its way to a server
+
+
+def test_traffic_sends_keys(project: Path) -> None:
+    """SY-03: Rows that are replayed carry the key and their event time, by which the server finds what the join brings."""
+    store = FolderStore(str(project / "store"))
+    spec, dataset = discovery.model("punctual"), discovery.dataset("deliveries")
+    calls = list(rows_as_calls(store, spec, dataset, FIRST, FIRST + timedelta(days=1), limit=2))
+    assert [[*call.rows[0]] for call in calls] == [["weight", "depot", "at"]] * 2
+
+
+def test_values_that_cannot_be_exported_keep_no_batch_out(
+    platform: Platform, decide: Callable[..., ValidateResult], monkeypatch: pytest.MonkeyPatch, clock: dict[str, datetime]
+) -> None:
+    """SY-03, DM-01: The batch is in, the result says what is missing, and the next run makes up for it."""
+    _, store, _ = platform
+    clock["now"] = datetime(2024, 2, 2)
+    store.write("landing/depots/more.csv", b"name,hour,waiting,belts\nnorth,2024-02-01T00:00:00,5,1\n")
+    with monkeypatch.context() as broken:
+        broken.setattr(ingest, "export_values", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        result = ingest.run(SETTINGS, store, "depots")
+    assert result.appended == {"more.csv": 1}
+    assert "could not be exported (OSError: disk full): the next run tries again." in result.sentence
+    ingest.run(SETTINGS, store, "depots")
+    note = next(stored.key for stored in store.list("online/depots") if stored.key.endswith(".json"))
+    assert Note.model_validate_json(store.read(note)).version == 2
+
+
+PAGE = Path(__file__).parents[4] / "docs/joins.md"
+
+
+def test_the_page_says_what_works(project: Path) -> None:
+    """SY-03, DM-13: The spec on the page fits the datasets that it names; its commands are commands; it lists every state, and says that
+    DynamoDB is out of scope."""
+    text = PAGE.read_text()
+    shown: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], shown)
+    depots = discovery.dataset("depots")
+    assert shown["MODEL"].misfit(discovery.dataset("deliveries"), None, {"depots": depots}) is None
+    commands = re.findall(r"^\$ perennial (.*)$", text, re.MULTILINE)
+    assert len(commands) == 6
+    for line in commands:
+        assert cli._parser().parse_args(shlex.split(line)).module == line.split()[0]
+    assert all(f"`{state}`" in text for state in STATES)
+    assert "**Out of scope.** DynamoDB" in text
