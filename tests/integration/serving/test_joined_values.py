@@ -44,7 +44,7 @@ def export(platform: Any, folder: Path, version: int, temperature: float) -> Non
 
 def test_a_request_with_a_key_is_answered_as_one_with_the_column(new_platform: Any, tmp_path: Path) -> None:
     """SY-03, SE-01, SE-08: Before anything was exported the column is null; then it is what the key finds, to the last bit of the score,
-    and a newer value is taken while the server runs. Too old and unknown keys are null. Metrics and the log say what was found and how old."""
+    and newer values are taken while the server runs. Too old and unknown keys are null. Metrics and the log say what was found, how old."""
     platform = new_platform()
     platform.serve({1: 100}, {1: joined_version(platform)})
 
