@@ -19,7 +19,8 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.settings import Settings
 from perennial.stages import evaluate, ingest, register, score, train, validate
-from perennial.stages._release_readers import readers_of, shift_of
+from perennial.stages._release_readers import readers_of, readings_of, shift_of
+from perennial.stages._release_steps import AskReaders
 from perennial.stages.release import Release
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, RehearsedBackend, crown
@@ -63,6 +64,15 @@ def fit(columns):
     return Encoder({{"numbers": [Number.fit(columns, name) for name in {inputs}]}})
 def encode(encoder, columns):
     return encoder.encode(columns)
+"""
+CALLS = """
+from datetime import datetime
+from perennial.specs import GateSpec, JoinSpec, ModelSpec, SplitSpec
+MODEL = ModelSpec(name="fed_calls", title="T", owner="tests", dataset="fed_rides", task="binary", classes=("on_time", "late"), label="late",
+    inputs=("age", "before_score_late"), learner="sklearn", split=SplitSpec(test_days=4, validation_days=4, min_train_rows=100),
+    joins=(JoinSpec(dataset="fed_scores", key=("id",), columns=("score_late",), prefix="before_", horizon_days=1,
+                    history_until=datetime(2100, 1, 1)),),
+    gate=GateSpec(floors={"log_loss": 0.69}))
 """
 ESTIMATOR = """
 from sklearn.linear_model import LogisticRegression
@@ -243,3 +253,25 @@ def test_how_far_answers_moved() -> None:
     assert shift_of(before, now, of_classes=True) == pytest.approx(0.2)
     assert shift_of(np.array([[0.0], [4.0]]), np.array([[1.0], [4.0]]), of_classes=False) == pytest.approx(0.25)
     assert shift_of(np.array([[3.0], [3.0]]), np.array([[4.0], [3.0]]), of_classes=False) == pytest.approx(0.5)
+
+
+def test_a_model_that_joins_the_scores_is_asked_too(fed: Platform, project: Path, tmp_path: Path) -> None:
+    """DE-11, DM-13: By the rows that its join finds; the scores that they bring are exchanged, and its label is that of its own rows."""
+    settings, store, _ = fed
+    write_model(project, "fed_calls", CALLS, "late", ("age", "before_score_late"))
+    importlib.invalidate_caches()
+    assert [spec.name for spec in readers_of("fed_lateness")] == ["fed_calls", "fed_refunds"]
+    digest = train.run(settings, store, model="fed_calls", snapshot=2).digest
+    assert read_manifest(store, "fed_calls", digest).scores == {"fed_lateness": {1: Ledger(store, "fed_lateness").last().versions[1]}}
+    Ledger(store, "fed_calls").append(
+        "released", version=1, champion=1, weights={1: 10000}, versions={1: digest}, reason="r", actor="a", after_seq=None
+    )
+    number = candidate(fed, tmp_path / "other", Recalibration("binary", -0.9, (0.0, 0.1)))
+    digests = {version.number: version.digest for version in fed[2].versions("fed_lateness")}
+    asked = AskReaders(number, digests[number], 1, digests[1])
+    calls, refunds = readings_of(settings, store, discovery.model("fed_lateness"), asked)
+    assert (calls.model, calls.rows, calls.unread, calls.why_none) == ("fed_calls", 8 * OF_A_DAY, 0, "")
+    assert calls.losses.candidate.mean() > 1.5 * calls.losses.champion.mean()
+    assert (refunds.model, refunds.rows) == ("fed_refunds", 8 * OF_A_DAY)
+    same = readings_of(settings, store, discovery.model("fed_lateness"), AskReaders(1, digests[1], 1, digests[1]))
+    assert [(one.model, one.shift) for one in same] == [("fed_calls", 0.0), ("fed_refunds", 0.0)]
