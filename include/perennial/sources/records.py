@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from perennial.sources.interface import Look, Tally
 
 MOST_UNFIT = 20  # records of a file that are looked for one by one; where more do not fit, its form has changed and it is refused whole
+MOST_GROUPS = 400  # of lines that fit and do not fit together, before the file is refused whole
 
 
 class Unreadable(ValueError):
@@ -167,7 +168,7 @@ def sifted(lines: Sequence[bytes], fits: Callable[[Sequence[bytes]], bool]) -> t
             unfit += part
         else:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-        if len(unfit) > MOST_UNFIT or len(groups) > 20 * MOST_UNFIT:
+        if len(unfit) > MOST_UNFIT or len(groups) > MOST_GROUPS:
             return None
     together = [line for group in groups for line in group]
-    return ([together] if groups and (len(groups) == 1 or fits(together)) else groups), unfit
+    return ([together] if groups and fits(together) else groups), unfit

@@ -13,6 +13,9 @@
 False
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from perennial.specs.alerts import TEMPLATE_FIELDS, AlertSpec
 from perennial.specs.anomaly import AnomalySpec
 from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Spec, cron, cron_times
@@ -43,9 +46,14 @@ from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
 from perennial.specs.sources import DeltaSource, FilesSource, IcebergSource, SourceSpec, SqlSource
-from perennial.specs.streams import KafkaSource, MqttSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
-from perennial.specs.web import HttpSource, Pagination
+
+if TYPE_CHECKING:
+    from perennial.specs.streams import KafkaSource, MqttSource
+    from perennial.specs.web import HttpSource, Pagination
+
+# Kinds of sources that a DAG file loads only if it has one: each parse pays for what it loads.
+_AT_FIRST_USE = {"HttpSource": "web", "KafkaSource": "streams", "MqttSource": "streams", "Pagination": "web"}
 
 __all__ = [
     "CALENDAR_SLICES",
@@ -121,3 +129,10 @@ __all__ = [
     "cron_times",
     "stand_in",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name whose module is loaded when it is first asked for."""
+    if name not in _AT_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_AT_FIRST_USE[name]}"), name)

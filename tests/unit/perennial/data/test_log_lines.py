@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 
 from perennial.data.readers import read_batch
 from perennial.errors import BatchRefused
-from perennial.specs import Column, DatasetSpec, FileForm, SqlSource
+from perennial.specs import Column, DatasetSpec, FileForm, FilesSource, SqlSource
 from perennial.testing.collecting import Collecting
 
 NGINX = (
@@ -91,6 +93,23 @@ def test_half_a_line_waits(tmp_path: Path) -> None:
     assert rows.num_rows == 1
     assert remarks == ["access.log: the last line has no line break at its end and was left out until it has one"]
     assert read_batch(_file(tmp_path, "﻿" + LINE.format(n=1).replace("\n", "\r\n"), "b.log"), _requests()).num_rows == 1
+
+
+def test_logs_that_were_put_aside_with_a_day_are_a_source(tmp_path: Path) -> None:
+    """DM-16, DM-01: Each is taken once, packed or not, and the one that is written is left alone."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "access.log").write_text(LINE.format(n=9))
+    (folder / "access.log-20261009").write_text(LINE.format(n=1) + LINE.format(n=2))
+    (folder / "access.log-20261010.gz").write_bytes(gzip.compress(LINE.format(n=3).encode()))
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    source = FilesSource(url=f"file://{folder}", pattern="access.log-*")
+    requests = Collecting(_requests().model_copy(update={"source": source}), tmp_path / "store")
+    assert len(requests.collect().files) == 2
+    assert requests.collect().outcome == "skipped"
+    assert not requests.take_in().refused
+    assert sorted(row["path"] for row in requests.rows()) == ["/a/1", "/a/2", "/a/3"]
 
 
 def test_logs_grow_and_are_put_aside(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_first_look_begins_as_the_spec_says() -> None:
 def test_later_looks_begin_where_the_last_ended() -> None:
     """DM-01: Also where a partition was added since, which is read from its first record on, whatever `start` says."""
     notes: list[str] = []
-    assert begins("rides", "latest", "refuse", _read(7), _now(p0=(7, 9), p1=(0, 4)), notes) == {"rides": {0: 7, 1: 0}}
+    assert begins("rides", "latest", "refuse", _read(7), _now(p0=(7, 9), p1=(0, 4), p2=(0, 0)), notes) == {"rides": {0: 7, 1: 0, 2: 0}}
     assert begins("rides", "earliest", "refuse", _read(9), _now(p0=(0, 9)), notes) == {"rides": {0: 9}}
     assert notes == []
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from perennial.sources.interface import Look
-from perennial.sources.records import MOST_UNFIT, Records, Unreadable, as_line, sifted
+from perennial.sources.records import MOST_GROUPS, MOST_UNFIT, Records, Unreadable, as_line, sifted
 from perennial.specs import Column, DatasetSpec, KafkaSource
 
 
@@ -79,7 +81,9 @@ def test_lines_that_fit_apart_alone_are_groups() -> None:
         return len({line.isdigit() for line in lines}) == 1
 
     assert sifted([b"1", b"2", b"a", b"3"], fits) == ([[b"1", b"2"], [b"a"], [b"3"]], [])
-    assert sifted([b"1", b"a"] * 500, fits) is None
+    most = [b"1", b"a"] * (MOST_GROUPS // 2)
+    assert sifted(most, fits) == ([[line] for line in most], [])
+    assert sifted([*most, b"1"], fits) is None
 
 
 def _look(tmp_path: Path, row_id: str | None = None) -> Look:
@@ -118,8 +122,26 @@ def test_files_of_equal_records_differ_where_each_is_a_row(tmp_path: Path) -> No
 
     assert bytes_of("a", "position") != bytes_of("b", "position")
     assert bytes_of("a", "position").split() == bytes_of("b", "position").split()
-    assert bytes_of("a", "position") == bytes_of("a", "position")
+    row, mark = bytes_of("a", "position").splitlines()
+    bits = mark.replace(b" ", b"0").replace(b"\t", b"1")
+    assert (row, len(bits), int(bits, 2)) == (b'{"id": 1}', 64, int.from_bytes(hashlib.sha256(b"a").digest()[:8]))
     assert bytes_of("a", None) == bytes_of("b", None) == b'{"id": 1}\n'
+
+
+def test_rows_that_lie_in_no_file_together_land_in_several(tmp_path: Path) -> None:
+    """DM-02: Each has a name of its own, and where files that are alike would be one, a mark of its own."""
+    look = _look(tmp_path, "position")
+    mixed = replace(look, unfit=lambda path: "mixed" if {b"1", b"a"} <= set(path.read_bytes().split(b'"')) else "")
+    records = Records(mixed, 7)
+    for value in (b'{"id": "1"}', b'{"id": "a"}', b'{"id": "1"}'):
+        records.add("here", value, {})
+    files, tally = records.files("rides-0")
+    assert [name for name, _ in files] == ["rides-0-1.jsonl", "rides-0-2.jsonl", "rides-0-3.jsonl"]
+    assert (tally.landed, tally.unreadable) == (3, 0)
+    first, second, third = (path.read_bytes() for _, path in files)
+    assert [first.split()[1], second.split()[1], third.split()[1]] == [b'"1"}', b'"a"}', b'"1"}']
+    assert first != third
+    assert first.startswith(b'{"id": "1"}\n ') or first.startswith(b'{"id": "1"}\n\t')
 
 
 @pytest.mark.parametrize(
