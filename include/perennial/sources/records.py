@@ -96,7 +96,7 @@ class Records:
 
     def add_unreadable(self, place: str, why: str, value: bytes) -> None:
         """Add one that is no row: a line that no reader takes for one, with its place and reason."""
-        said = json.dumps([place, why, value.decode("utf-8", "backslashreplace")], ensure_ascii=True)
+        said = json.dumps([place, why, value.decode("utf-8", "backslashreplace")])
         with self._beside.open("ab") as file:
             file.write(said.encode() + b"\n")
         self.unreadable += 1

@@ -62,6 +62,7 @@ def test_a_record_nested_beyond_measure_is_no_row() -> None:
 
 def test_lines_that_do_not_fit_are_found() -> None:
     """DM-02: In any number up to the most, at any place; beyond that the whole is refused as it is."""
+    assert (MOST_UNFIT, MOST_GROUPS) == (20, 400)
 
     def fits(lines: Sequence[bytes]) -> bool:
         return b"x" not in lines
@@ -96,6 +97,7 @@ def _look(tmp_path: Path, row_id: str | None = None) -> Look:
 def test_files_of_records(tmp_path: Path) -> None:
     """DM-02: Rows, rows that do not fit and what is no row land in files of their own, the last with place, reason and text."""
     records = Records(_look(tmp_path), 3)
+    assert records.first == ""
     for number, value in enumerate((b'{"id": 1}', b'{"id": "x"}', b"\xfe", b'{"id": 2}')):
         records.add(f"place {number}", value, {})
     assert len(records) == 4
@@ -104,7 +106,12 @@ def test_files_of_records(tmp_path: Path) -> None:
     rows, unfit, unreadable = (path.read_bytes() for _, path in files)
     assert (rows, unfit) == (b'{"id": 1}\n{"id": 2}\n', b'{"id": "x"}\n')
     assert json.loads(unreadable) == ["place 2", "it is no UTF-8 (byte 0)", "\\xfe"]
+    assert records.size == len(rows) + len(unfit)
     assert (tally.landed, tally.unreadable, records.first) == (4, 2, "place 2: it is no UTF-8 (byte 0)")
+    broken = Records(_look(tmp_path), 5)
+    broken.add("here", b"", {})
+    files, tally = broken.files("rides-2")
+    assert ([name for name, _ in files], tally.landed, tally.unreadable) == (["rides-2-unreadable.jsonl"], 1, 1)
     alone = Records(_look(tmp_path), 4)
     alone.add("here", b'{"id": "x"}', {})
     files, tally = alone.files("rides-1")
@@ -141,6 +148,10 @@ def test_rows_that_lie_in_no_file_together_land_in_several(tmp_path: Path) -> No
     first, second, third = (path.read_bytes() for _, path in files)
     assert [first.split()[1], second.split()[1], third.split()[1]] == [b'"1"}', b'"a"}', b'"1"}']
     assert first != third
+    others = Records(mixed, 8)
+    for value in (b'{"id": "1"}', b'{"id": "a"}'):
+        others.add("here", value, {})
+    assert others.files("rides-1")[0][0][1].read_bytes() != first
     assert first.startswith(b'{"id": "1"}\n ') or first.startswith(b'{"id": "1"}\n\t')
 
 
