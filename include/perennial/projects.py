@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,7 +67,7 @@ def refused_line(file: Path) -> str:
 
 def _asked(file: Path) -> Iterator[tuple[int, str]]:
     lines = file.read_text(encoding="utf-8").splitlines()
-    yield from ((number, text) for number, line in enumerate(lines, 1) if (text := line.partition("#")[0].strip()))
+    yield from ((number, text) for number, line in enumerate(lines, 1) if (text := re.split(r"(?:^|\s)#", line)[0].strip()))
 
 
 def bundles(named: Iterable[Path]) -> list[dict[str, Any]]:
@@ -93,14 +94,11 @@ def modules(project: Path) -> list[Path]:
 
 def hidden_by(module: Path) -> str:
     """The place that Python imports the name of a project's module from instead; empty if it is the module."""
-    try:
-        spec = importlib.util.find_spec(module.stem)
-    except (ImportError, ValueError):
-        return ""
+    spec = importlib.util.find_spec(module.stem)
     if spec is None:
         return ""
-    places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
-    return "" if any(Path(place).is_relative_to(module) for place in places) else (places[-1] if places else "Python itself")
+    places = list(spec.submodule_search_locations or [str(spec.origin)])
+    return "" if any(Path(place).is_relative_to(module) for place in places) else places[0]
 
 
 if __name__ == "__main__":  # `python -m perennial.projects`: Airflow's own option, for containers

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -149,9 +150,12 @@ def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Itera
         unowned: a sentence for each model that serves while its folder is gone.
         before: names that had an incident: what is right again is over.
     """
-    wrong: list[tuple[str, Seen]] = [
-        (mistake.name, Seen("spec", mistake.kind, "warning", mistake.sentence, {"file": mistake.place})) for mistake in broken
-    ]
+    wrong: list[tuple[str, Seen]] = []
+    mistakes = sorted(broken, key=lambda mistake: (mistake.name, mistake.kind))
+    for (owner, kind), of_one in groupby(mistakes, key=lambda mistake: (mistake.name, mistake.kind)):  # a project may have several
+        first, *others = of_one
+        sentence = " ".join([first.sentence, *(other.sentence for other in others)])
+        wrong.append((owner, Seen("spec", kind, "warning", sentence, {"file": first.place})))
     wrong += [(name, Seen("service", NO_FOLDER, "warning", sentence)) for name, sentence in unowned.items()]
     sightings: dict[str, Sightings] = {}
     for name in sorted({*before, *(name for name, _ in wrong)}):

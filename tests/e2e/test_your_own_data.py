@@ -96,6 +96,9 @@ def test_the_platform_is_upgraded_and_the_project_stays_as_it_is(answers, comman
             assert again["meta"]["tags"] == answers[name]["meta"]["tags"]
         for question in ("verify", "ledger verify", "show versions sugar", "show lineage sugar"):
             newcomer.does(f"{perennial} {question}")
+        repeated = newcomer.does(f"{perennial} reproduce wine/1")  # by the code of the project, under the later platform
+        assert "is bit-equal" in repeated
+        assert "Not the same as then" not in repeated
         changed = subprocess.run([*git, "status", "--porcelain"], check=True, capture_output=True, text=True).stdout
         assert changed == ""
     finally:

@@ -53,7 +53,9 @@ def run(settings: Settings, store: Store, version: str) -> int:
     for difference in differences(spec, manifest, making(store, model, registered.digest)):
         print(f"Not the same as then: {difference}.")
     for package in unpinned_imports(model):
-        print(f"Not known to be the same as then: {package}. Put it into include/, or into the lock file.")
+        print(
+            f"Not known to be the same as then: {package}. Put it into include/, the lock file, or requirements/workload.txt of a project."
+        )
     from perennial.training.checkpoints import Checkpoints
     from perennial.training.recalibration import read_recalibration, recalibrate
 

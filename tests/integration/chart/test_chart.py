@@ -214,6 +214,7 @@ def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
             "stages: pods/log": {"get"},
             "stages: pods/exec": {"create", "get"},
             "stages: events": {"list"},
+            "stages: secrets": {"create"},
             "stages: jobs.batch": {"create", "get", "delete"},
             "stages: services": {"create", "get", "delete"},
         },

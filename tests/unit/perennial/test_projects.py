@@ -231,6 +231,90 @@ def test_a_module_that_another_hides_is_said(named, module):
     assert broken.why.endswith(" has its name: rename it")
 
 
+def test_what_can_be_imported_is_named_without_running_it(tmp_path, monkeypatch):
+    """MN-18: Packages and modules of `include` and `plugins`, but neither datasets and models nor what is no module; hidden is one whose
+    name leads elsewhere."""
+    for folder in ("include/ours_a", "include/perennial_models", "include/_private", "include/not-one", "plugins/ours_b", "dags/ours_c"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("include/ours_d.py", "include/ours_e.txt", "include/_f.py", "plugins/sys.py"):
+        (tmp_path / file).touch()
+    found = projects.modules(tmp_path)
+    assert [module.relative_to(tmp_path).as_posix() for module in found] == [
+        "include/ours_a",
+        "include/ours_d.py",
+        "plugins/ours_b",
+        "plugins/sys.py",
+    ]
+    assert [projects.hidden_by(module) for module in found] == ["", "", "", "built-in"]  # of none that is on no path
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "include"), str(tmp_path / "plugins")])
+    assert [projects.hidden_by(module) for module in found] == ["", "", "", "built-in"]
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/ours_d.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), *sys.path])
+    assert projects.hidden_by(found[1]) == f"{tmp_path}/first/ours_d.py"
+
+
+def test_operators_can_be_imported_too(named):
+    """DE-01: What lies in `plugins` of a project, as DAG files import it."""
+    (named.top / "one/plugins/ours_airflow").mkdir(parents=True)
+    (named.top / "one/plugins/ours_airflow/__init__.py").write_text("HERE = 1\n")
+    named.name("one")
+    named.name("one")  # each place is on the path once
+    assert [place for place in sys.path if place.startswith(str(named.top))] == [f"{named.top}/one/include", f"{named.top}/one/plugins"]
+    assert __import__("ours_airflow").HERE == 1
+    assert projects.joined("perennial_models", ["/platform"]) == [f"{named.top}/one/include/perennial_models", "/platform"]
+    named.monkeypatch.delenv("PERENNIAL_PROJECT")
+    assert projects.joined("perennial_models", ["/platform"]) == ["/platform"]
+
+
+def test_packages_that_projects_ask_for(tmp_path):
+    """DE-09, MO-16: Files with a package in them, of the environments that there are; comments and the ends of addresses are told apart."""
+    assert projects.ENVIRONMENTS == ("workload", "airflow", "serving")
+    assert projects.EXTRA == "perennial-extra-requirements.txt"  # images and environments of before have it under this name
+    one, two = tmp_path / "one", tmp_path / "two"
+    for project in (one, two):
+        (project / "requirements").mkdir(parents=True)
+    (one / "requirements/workload.txt").write_text("# é\n\nholidays==0.60 # ours\n", encoding="utf-8")
+    (one / "requirements/airflow.txt").write_text("  # nothing\n")
+    (one / "requirements/tools.txt").write_text("holidays\n")
+    (two / "requirements/workload.txt").write_text("ours @ git+https://example.org/ours#egg=ours\n")
+    assert projects.requirements([one, two], "workload") == [one / "requirements/workload.txt", two / "requirements/workload.txt"]
+    assert projects.requirements([one, two], "airflow") == []
+    assert projects.requirements([one, two], "tools") == []
+    assert projects.requirements([], "workload") == []
+    assert list(projects._asked(one / "requirements/workload.txt")) == [(3, "holidays==0.60")]
+    assert list(projects._asked(two / "requirements/workload.txt")) == [(1, "ours @ git+https://example.org/ours#egg=ours")]
+
+
+@pytest.mark.parametrize("line", ["-r more.txt", "./here", "/there/ours.whl", "--index-url x"])
+def test_a_line_that_is_no_package_is_named(tmp_path, line):
+    """DE-09: By its number and its text."""
+    file = tmp_path / "workload.txt"
+    file.write_text(f"holidays\n# more\n{line}\n-e another\n")
+    assert projects.refused_line(file) == f"line 3, {line!r}"
+    file.write_text("holidays\n")
+    assert projects.refused_line(file) == ""
+
+
+def test_airflow_s_option_names_a_bundle_for_each_project(tmp_path):
+    """DE-01, DE-09: As Airflow reads it, and as a container's start asks for it."""
+    for folder in ("ours/dags", "without/include"):
+        (tmp_path / folder).mkdir(parents=True)
+    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    wanted = [
+        {"name": "dags-folder", "classpath": classpath, "kwargs": {}},
+        {"name": "project-ours", "classpath": classpath, "kwargs": {"path": f"{tmp_path}/ours/dags"}},
+    ]
+    assert projects.BUNDLES == "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+    assert projects.bundles([tmp_path / "ours", tmp_path / "without"]) == wanted
+    for named, told in ((f"{tmp_path}/ours,{tmp_path}/without", wanted), (None, wanted[:1])):
+        environment = {name: value for name, value in os.environ.items() if name != "PERENNIAL_PROJECT"}
+        environment |= {"PERENNIAL_PROJECT": named} if named else {}
+        command = [sys.executable, "-m", "perennial.projects"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == told
+
+
 def test_where_a_model_lies_does_not_change_what_it_is(named):
     """DE-03, MO-16: A model that moves from the checkout into a project is not trained again: its code digest stays."""
     before = code_digest("flight_delays"), run_code(discovery.model("flight_delays"))

@@ -48,6 +48,22 @@ def _look():
     return LookAtSpecs(task_id="look_at_specs").execute({})
 
 
+def test_what_cannot_be_used_of_a_project_is_one_incident(store, sent, monkeypatch):
+    """MN-09, DE-09: With a sentence for each thing, under the project's name; it ends once the last of them is mended."""
+    several = [Broken("project", "ours", f"its dataset {name} has the name of another: rename it", f"ours/{name}.py") for name in "ab"]
+    monkeypatch.setattr(discovery, "broken", lambda: several)
+    _look()
+    incidents = Incidents(store, "ours")
+    (incident,) = incidents.open_ones()
+    assert (incident.key, incident.sentence) == ("project", " ".join(broken.sentence for broken in several))
+    monkeypatch.setattr(discovery, "broken", lambda: several[1:])
+    _look()
+    assert incidents.open_ones()
+    monkeypatch.setattr(discovery, "broken", list)
+    _look()
+    assert incidents.open_ones() == []
+
+
 def test_what_is_broken_is_told_once_and_ends_once_it_is_mended(store, sent, monkeypatch):
     """MN-09: Without a person: one incident for each broken file, with the sentence that its DAG shows; mending ends it, and that is told
     as well."""
