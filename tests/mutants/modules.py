@@ -50,10 +50,6 @@ def _of_readers(file: str) -> Module:
 MODULES = {
     "offsets": _mirrored("sources/offsets"),
     "records": _mirrored("sources/records"),
-    "joins": _mirrored("data/joins", "test_join_specs.py"),
-    "online_values": Module(PACKAGE / "online_values.py", (TESTS / "serving/test_joined_values.py",)),
-    "past_rows": Module(PACKAGE / "data/past_rows.py", (TESTS / "data/test_joins.py",)),
-    "join_specs": Module(PACKAGE / "specs/joins.py", (TESTS / "test_join_specs.py",)),
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signal_values": _mirrored("monitoring/signal_values"),
