@@ -205,10 +205,15 @@ def dataset_module(name: str) -> ModuleType:
     return importlib.import_module(f"perennial_datasets.{name}")
 
 
+def function_of(name: str, function: str) -> Callable[..., Any] | None:
+    """A function of a dataset's file, such as `parse`; None if it defines none. Its spec must have been found before."""
+    found: Callable[..., Any] | None = getattr(sys.modules.get(f"perennial_datasets.{name}"), function, None)
+    return found
+
+
 def clean_of(name: str) -> Callable[..., Any] | None:
     """The function `clean` of a dataset's file; None if it defines none. Its spec must have been found before."""
-    clean: Callable[..., Any] | None = getattr(sys.modules.get(f"perennial_datasets.{name}"), "clean", None)
-    return clean
+    return function_of(name, "clean")
 
 
 def model_part(name: str, part: str) -> ModuleType:

@@ -57,6 +57,7 @@ MODULES = {
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
     "delivery": _mirrored("lineage/delivery"),
+    "answers": _mirrored("sources/answers"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "score_datasets": _mirrored("score_datasets"),
     "score_readers": _mirrored("registry/readers"),

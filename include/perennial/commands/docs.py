@@ -86,7 +86,7 @@ def specs_page() -> str:
         "Column",
         "FileForm",
         "ModelSpec",
-        *(n for n in specs.__all__ if n.endswith(("Spec", "Source")) and n not in ("DatasetSpec", "ModelSpec", "Spec")),
+        *(n for n in specs.__all__ if n.endswith(("Spec", "Source", "Pagination")) and n not in ("DatasetSpec", "ModelSpec", "Spec")),
     ):
         spec: type[BaseModel] = getattr(specs, name)
         rows = [(f"`{f}`", _type(field.annotation), _default(field), field.description) for f, field in spec.model_fields.items()]

@@ -82,7 +82,7 @@ def file_name(headers: Mapping[str, str], address: str) -> str:
     suffix = _suffix(headers, address)
     stem = name.removesuffix(suffix)
     if not suffix:
-        suffix = _FILES.get(_type(headers)) or {"application/json": ".json"}.get(_type(headers)) or ".csv"
+        suffix = _FILES.get(_type(headers)) or {"application/json": ".json", "text/html": ".html"}.get(_type(headers)) or ".csv"
     plain = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in stem).strip("_")
     return f"{plain or 'file'}{suffix}"
 
@@ -127,7 +127,7 @@ def charset_of(headers: Mapping[str, str]) -> str:
         name, _, value = part.partition("=")
         if name.strip().lower() == "charset":
             try:
-                return codecs.lookup(value.strip().strip("\"'")).name
+                return codecs.lookup(value.strip()).name  # quotes do not matter to it
             except LookupError:
                 raise Unclear(f"is in the encoding {value.strip()}, which nobody knows") from None
     return ""
@@ -200,8 +200,8 @@ def following(pagination: Pagination | None, request: Request, document: Any, he
         return None
     if pagination.by == "link":
         links = parse_header_links(headers.get("link", ""))
-        url = next((link["url"] for link in links if "next" in link.get("rel", "").split()), "")
-        return Request(urljoin(request.address, url)) if url else None
+        urls = [link["url"] for link in links if "next" in link.get("rel", "").split()]
+        return Request(urljoin(request.address, urls[0])) if urls else None
     name = pagination.parameter or pagination.by
     word: Any = None
     if pagination.by in ("next", "token"):

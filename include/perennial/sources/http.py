@@ -10,6 +10,7 @@ request), `fields` (that records have) and `digest` (of the file that landed las
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import zipfile
@@ -42,7 +43,7 @@ from perennial.sources.overlap import Overlap
 from perennial.sources.web import Answer, Client, Limits, Rejected, shown
 from perennial.specs import HttpSource
 
-_NOT_MODIFIED = 304
+NOT_MODIFIED = 304
 _REREADS = 2  # of an answer that ends in the middle
 
 
@@ -79,7 +80,7 @@ class Reading:
         self.look, self.source = look, cast(HttpSource, look.dataset.source)
         limits = Limits(self.source.timeout, self.source.patience, self.source.answer_bytes)
         self.client = Client(look.dataset.name, self.source.connection, look.connection, self.source.url, self.source.headers, limits)
-        self.state: dict[str, Any] = dict(look.watermark or {})
+        self.state: dict[str, Any] = copy.deepcopy(dict(look.watermark or {}))
         self.overlap = Overlap.read(look.memory) if look.memory else Overlap()
         self.keys = tuple(look.field(name) for name in look.dataset.key)
         self.gathered = _Gathered()
@@ -164,7 +165,7 @@ class Reading:
         self._refuse_endless(request)
         for reread in range(_REREADS + 1):
             answer = self._ask(request)
-            if answer.status in (204, _NOT_MODIFIED):
+            if answer.status in (204, NOT_MODIFIED):
                 self._count(answer, request)
                 return None
             try:
@@ -220,7 +221,7 @@ class Reading:
         """A page was read."""
         self.pages += 1
         self.gathered.pages += 1
-        if answer.status == _NOT_MODIFIED:
+        if answer.status == NOT_MODIFIED:
             return
         tag = {"of": _words(request), "If-None-Match": answer.headers.get("etag"), "If-Modified-Since": answer.headers.get("last-modified")}
         self.state.pop("tag", None)

@@ -45,15 +45,15 @@ from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
-from perennial.specs.sources import DeltaSource, FilesSource, IcebergSource, SourceSpec, SqlSource
+from perennial.specs.sources import DeltaSource, FilesSource, FunctionSource, IcebergSource, SourceSpec, SqlSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from perennial.specs.streams import KafkaSource, MqttSource
-    from perennial.specs.web import HttpSource, Pagination
+    from perennial.specs.web import HttpSource, PagesSource, Pagination
 
 # Kinds of sources that a DAG file loads only if it has one: each parse pays for what it loads.
-_AT_FIRST_USE = {"HttpSource": "web", "KafkaSource": "streams", "MqttSource": "streams", "Pagination": "web"}
+_AT_FIRST_USE = {"HttpSource": "web", "KafkaSource": "streams", "MqttSource": "streams", "PagesSource": "web", "Pagination": "web"}
 
 __all__ = [
     "CALENDAR_SLICES",
@@ -95,6 +95,7 @@ __all__ = [
     "FileForm",
     "FilesSource",
     "FreezeSpec",
+    "FunctionSource",
     "GateSpec",
     "GroupSpec",
     "HttpSource",
@@ -109,6 +110,7 @@ __all__ = [
     "MqttSource",
     "Named",
     "OnKnownKey",
+    "PagesSource",
     "Pagination",
     "ReleaseSpec",
     "RetrainSpec",

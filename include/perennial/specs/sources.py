@@ -196,3 +196,14 @@ class IcebergSource(SourceSpec):
     def place(self) -> str:
         """Catalog and table."""
         return f"{self.connection or self.catalog}: {self.table}"
+
+
+class FunctionSource(SourceSpec):
+    """What the function `collect` of the dataset's file reads, for systems that have a client library and no kind of their own."""
+
+    reads: str = Field(description="What it reads, in a few words without secrets, such as `shop.orders`. Other words are another source.")
+
+    @property
+    def place(self) -> str:
+        """What its spec says it reads, and by which connection."""
+        return f"{self.connection}: {self.reads}" if self.connection else self.reads

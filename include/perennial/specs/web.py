@@ -119,3 +119,10 @@ class HttpSource(SourceSpec):
     def days_of_answers(self) -> float:
         """As `raw_days` says."""
         return self.raw_days
+
+
+class PagesSource(HttpSource):
+    """Pages of a web site, from which the function `parse` of the dataset's file takes the rows."""
+
+    robots: bool = Field(default=True, description="Whether only those pages are read that the site's robots.txt allows.")
+    pause: float = Field(default=1, ge=0, description="Seconds between two requests; robots.txt may ask for more.")

@@ -32,8 +32,16 @@ URL = "https://shop.example/v1/orders"
     ("kind", "address", "form"),
     [
         ("application/json; charset=utf-8", URL, "json"), ("APPLICATION/JSON", URL, "json"), ("application/vnd.api+json", URL, "json"),
-        ("application/x-ndjson", URL, "jsonl"), ("application/jsonl", URL, "jsonl"), ("text/csv", URL, "file"),
-        ("application/zip", URL, "file"), ("text/plain", f"{URL}.json", "json"), ("application/octet-stream", f"{URL}.ndjson", "jsonl"),
+        *((kind, URL, "jsonl") for kind in (
+            "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines",
+        )),
+        *((kind, URL, "file") for kind in (
+            "text/csv", "application/csv", "text/tab-separated-values", "application/zip", "application/vnd.apache.parquet",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "application/vnd.oasis.opendocument.spreadsheet",
+        )),
+        *((kind, f"{URL}.jsonl", "jsonl") for kind in (
+            "", "text/plain", "application/octet-stream", "binary/octet-stream", "application/gzip", "application/x-gzip",
+        )), ("text/plain", f"{URL}.json", "json"), ("application/octet-stream", f"{URL}.ndjson", "jsonl"),
         ("text/plain", f"{URL}.txt", "file"), ("", f"{URL}.csv.gz?day=1", "file"),
     ],
 )  # fmt: skip
@@ -50,22 +58,32 @@ def test_the_form_of_an_answer(kind: str, address: str, form: str) -> None:
 def test_an_answer_of_no_form(kind: str, address: str, said: str) -> None:
     """DM-01: A page for people is no file of rows, whatever it is called."""
     with pytest.raises(Unclear, match=f"is of the type {said}, which is neither JSON nor a file of rows: say answers="):
-        form_of("auto", {"content-type": kind}, address)
+        form_of("auto", {"content-type": kind} if kind else {}, address)
 
 
 @pytest.mark.parametrize(
     ("headers", "address", "name"),
     [
         ({"content-type": "text/csv"}, f"{URL}.csv", "orders.csv"),
-        ({"content-type": "application/zip"}, f"{URL}/", "orders.zip"),
+        *(({"content-type": kind}, f"{URL}/", f"orders{ending}") for kind, ending in (
+            ("application/zip", ".zip"), ("application/csv", ".csv"), ("text/tab-separated-values", ".tsv"),
+            ("application/vnd.apache.parquet", ".parquet"), ("application/vnd.oasis.opendocument.spreadsheet", ".ods"),
+            ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", ".xlsx"), ("text/html", ".html"),
+        )),
+        *(({}, f"{URL}.csv{packing}", f"orders.csv{packing}") for packing in (".gz", ".bz2", ".xz", ".zst")),
+        ({}, f"{URL}.old.csv.gz", "orders_old.csv.gz"),
+        ({}, "https://shop.example/_XX_", "XX.csv"),
+        ({"content-disposition": "attachment; size=1=2; filename=a=b.csv"}, URL, "a_b.csv"),
+        ({"content-disposition": 'attachment; filename="C:\\days\\XX.csv"'}, URL, "XX.csv"),
         ({"content-type": "application/gzip"}, f"{URL}.csv.gz", "orders.csv.gz"),
         ({"content-type": "application/json"}, "https://shop.example/", "file.json"),
         ({}, "https://shop.example/a%20b", "a_b.csv"),
         ({"content-disposition": 'attachment; filename="day 1.v2.CSV"'}, URL, "day_1_v2_CSV.csv"),
         ({"content-disposition": 'attachment; filename="../../x.parquet"'}, URL, "x.parquet"),
+        ({"content-disposition": 'attachment; filename="X.csv"'}, URL, "X.csv"),
         ({"content-disposition": "inline"}, f"{URL}.tsv", "orders.tsv"),
     ],
-)
+)  # fmt: skip
 def test_what_a_file_is_called(headers: dict[str, str], address: str, name: str) -> None:
     """DM-01: Its own name without what a name may not have, and an ending by which it is read."""
     assert file_name(headers, address) == name
@@ -88,7 +106,9 @@ def test_json_in_whatever_encoding() -> None:
 
 
 def test_json_lines() -> None:
-    """DM-01: A line that is none is a text among the records; only line feeds end one."""
+    """DM-01: A line that is none is a text among the records; only line feeds end one; a mark of the byte order is none of it."""
+    assert lines_in('\ufeff{"a": 1}\n"x\ufeff'.encode(), "") == [{"a": 1}, '"x\ufeff']
+    assert Request(URL).parameters == {}
     assert lines_in('{"a": "x\u2028y"}\r\n\n{broken\n 2\n'.encode(), "") == [{"a": "x\u2028y"}, "{broken", 2]
     assert lines_in('{"a": "ü"}'.encode("latin-1"), "latin-1") == [{"a": "ü"}]
 
@@ -96,7 +116,10 @@ def test_json_lines() -> None:
 def test_the_encoding_that_a_type_names() -> None:
     """DM-01: Quoted or not; one that nobody knows is told."""
     assert charset_of({"content-type": 'application/json; q=1; Charset="ISO-8859-1"'}) == "iso8859-1"
+    assert charset_of({"content-type": "a/b; charset='latin-1'; x=y=z"}) == "iso8859-1"
     assert charset_of({"content-type": "application/json"}) == charset_of({}) == ""
+    with pytest.raises(Unclear, match="is in the encoding a=b, which nobody knows"):
+        charset_of({"content-type": "a/b; charset=a=b"})
     with pytest.raises(Unclear, match="is in the encoding klingon, which nobody knows"):
         charset_of({"content-type": "a/b; charset=klingon"})
 
@@ -114,6 +137,9 @@ def test_where_records_are() -> None:
     ):
         with pytest.raises(Unclear, match=why):
             records_in(document, path)
+    many = {name: [{"id": 1}] for name in "abcd"}
+    with pytest.raises(Unclear, match="at items, but at a, b, c: write records='a'"):
+        records_in(many, "items")
     for nothing in (7, None, "x", {"items": 3}):
         with pytest.raises(Unclear, match="at items, nor elsewhere: correct the source"):
             records_in(nothing, "items")
@@ -145,6 +171,7 @@ def test_the_next_page() -> None:
     links = {"link": '<https://shop.example/v1/orders?p=2&x=1>; rel="prefetch next", </>; rel="first"'}
     assert _after("link", headers=links) == Request(f"{URL}?p=2&x=1")
     assert _after("link", headers={"link": '<?p=2>; rel="next"'}) == Request(f"{URL}?p=2")
+    assert _after("link", headers={"link": '</>; title="x", <?p=3>; rel="next", <?p=4>; rel="next"'}) == Request(f"{URL}?p=3")
     assert _after("link", headers={"link": '</>; rel="first"'}) is _after("link") is None
     assert _after("next", {"next": "/v1/orders?p=2"}) == Request(f"{URL}?p=2")
     assert _after("token", {"next": 7}) == Request(URL, {"status": "paid", "token": 7})
@@ -168,8 +195,8 @@ def test_values_of_a_cursor_have_an_order() -> None:
     assert ordered("2026-03-01T09:00:00+01:00") == ordered("2026-03-01T08:00:00Z") == datetime(2026, 3, 1, 8, tzinfo=timezone.utc)
     assert ordered("2026-03-01 08:00") == datetime(2026, 3, 1, 8)
     assert (ordered("10") > ordered("9"), ordered(3), ordered(1.5), ordered("b"), ordered("²")) == (True, 3, 1.5, "b", "²")
-    for wrong in (True, None, [1], {}):
-        with pytest.raises(Unclear, match="which is neither a number nor a text"):
+    for wrong, kind in ((True, "bool"), (None, "NoneType"), ([1], "list"), ({}, "dict")):
+        with pytest.raises(Unclear, match=f"^{kind}, which is neither a number nor a text"):
             ordered(wrong)
 
 
