@@ -71,7 +71,7 @@ class Readings:
 
 
 def test_the_reader_of_cassandra_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DM-01, SY-16: Against a double of the driver: every reading once, day by day, killed before writes in turn; one that is
+    """DM-01: Against a double of the driver: every reading once, day by day, killed before writes in turn; one that is
     written later than the example allows is not seen."""
     shown = _shown("PlainTextAuthProvider")
     begin = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(days=3)
