@@ -1,18 +1,24 @@
 """A newcomer with three public tables: the commands of the README, and those that they print, end with versions that serve from a project.
 
-On the platform of `digits` (conftest.py), after the tests that need it as it was. At the end the platform is upgraded; the project is not.
+One of the tables is in a database: its rows do not land by hand. On the platform of `digits` (conftest.py), after the tests that need it
+as it was. At the end the platform is upgraded; the project is not.
 """
 
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas
+import psycopg
 import pytest
+import sqlalchemy
 from tests.newcomer import Newcomer, tables
 from tests.upgraded import LATER, environments_of, later_checkout
 
 from perennial.local import stack
+from perennial.local.postgres import address, socket_folder
 from perennial.registry.model_registry import ModelRegistry
 from perennial.testing import wait_until
 
@@ -20,6 +26,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is what a newcomer asks with: apt-get install curl"),
 ]
+IN_DATABASE = "sugar"
 TASKS = {"tumours": "binary", "sugar": "regression", "wine": "multiclass"}
 
 
@@ -38,16 +45,56 @@ def commands(newcomer, tmp_path_factory):
         newcomer.does(new)
         newcomer.does(export)
         newcomer.does(take_in)
+    give_source(newcomer.project / "include/perennial_datasets" / f"{IN_DATABASE}.py")
     newcomer.does(next(iter(commands.values()))[3])
-    for *_, land, _ in commands.values():
-        newcomer.does(land)
+    for name, (*_, land, _) in commands.items():
+        if name != IN_DATABASE:
+            newcomer.does(land)
     return commands
 
 
+def give_source(file: Path) -> None:
+    """What a person writes into the spec of a dataset whose rows are in a database."""
+    text = file.read_text()
+    text = text.replace("from perennial.specs import ", "from perennial.specs import SqlSource, ")
+    file.write_text(text.replace("DatasetSpec(\n", f'DatasetSpec(\n    source=SqlSource(connection="lab", table="{IN_DATABASE}"),\n', 1))
+
+
 @pytest.fixture(scope="module")
-def answers(newcomer, commands):
+def collected(digits, commands, tmp_path_factory):
+    """The table is in a database that Airflow has a connection to; the run that read it, and when it was asked for."""
+    with psycopg.connect(address(digits.settings, "postgres"), autocommit=True) as server:
+        server.execute("create database lab")
+    rows = tables(tmp_path_factory.mktemp("rows"))[IN_DATABASE].file
+    database = sqlalchemy.create_engine(address(digits.settings, "lab", "psycopg"))
+    pandas.read_parquet(rows).to_sql(IN_DATABASE, database, index=False)
+    database.dispose()
+    connection = {"connection_id": "lab", "conn_type": "postgres", "login": "postgres", "schema": "lab"}
+    digits.api._ask("POST", "/connections", json={**connection, "host": str(socket_folder(digits.settings))})
+    asked = time.monotonic()
+    return digits.api.wait(digits.api.trigger(f"{IN_DATABASE}_ingestion"), 600), asked
+
+
+@pytest.fixture(scope="module")
+def answers(newcomer, commands, collected):
     """What each version answers to the request that the trial of its table wrote."""
-    return {name: newcomer.asks_until_answered(curl, 900) for name, (*_, curl) in commands.items()}
+    found = {IN_DATABASE: newcomer.asks_until_answered(commands[IN_DATABASE][-1], 900)}
+    print(f"{(time.monotonic() - collected[1]) / 60:.1f} minutes from a table of a database to a version that answers")
+    return found | {name: newcomer.asks_until_answered(curl, 900) for name, (*_, curl) in commands.items()}
+
+
+def test_rows_of_a_database_land_by_themselves(answers, collected, digits):
+    """DM-01, SC-05: By a connection of Airflow's, in the task before the files are taken; once they are in, another run finds
+    nothing."""
+    run, _ = collected
+    assert run.state == "success"
+    result = digits.api.result(run, "collect")
+    assert (result["rows"], result["files"]) == (442, [f"{IN_DATABASE}-00000001.parquet"])
+    assert "connections.json" not in "".join(digits.api.log(run, "collect"))
+    again = digits.api.wait(digits.api.trigger(f"{IN_DATABASE}_ingestion"), 300)
+    assert digits.api.tasks(again)["collect"] == "skipped"
+    assert digits.api.result(again, "collect")["outcome"] == "skipped"
+    assert len(list(digits.store.list(f"receipts/{IN_DATABASE}"))) == 1
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -73,7 +73,13 @@ def _azure(url: str, connection: Connection | None) -> Any:
     if connection:
         given["account_name"] = connection.login or given["account_name"]
         given["account_key"] = connection.password.get_secret_value()
-        names = ("sas_token", "tenant_id", "client_id", "client_secret", "blob_storage_authority", "blob_storage_scheme")
+        names = (
+            "sas_token",
+            "tenant_id",
+            "client_id",
+            "client_secret",
+            *(f"{kind}_storage_{part}" for kind in ("blob", "dfs") for part in ("authority", "scheme")),
+        )
         given |= {name: connection.extra[name] for name in names if name in connection.extra}
     return AzureFileSystem(**{name: value for name, value in given.items() if value})
 
