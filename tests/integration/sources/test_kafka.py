@@ -157,8 +157,8 @@ def committed(broker: Broker, group: str = "perennial-rides") -> list[int]:
 
 
 def test_what_is_new_comes_once(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: The first look reads all partitions, the second nothing, the third what came since; files are named by topic, partition and
-    offsets; the group is told afterwards."""
+    """DM-01, SY-15: The first look reads all partitions, the second nothing, the third what came since; files are named by topic,
+    partition and offsets; the group is told afterwards."""
     mock.rides("rides", *range(12))
     rides = collecting(tmp_path, mock)
     first = rides.collect()
@@ -175,7 +175,7 @@ def test_what_is_new_comes_once(tmp_path: Path, mock: Broker) -> None:
 
 
 def test_latest_begins_after_what_is_there(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: Nothing lands of what was there before the first look, and everything of what comes after it."""
+    """DM-01, SY-15: Nothing lands of what was there before the first look, and everything of what comes after it."""
     mock.rides("rides", *range(8))
     rides = collecting(tmp_path, mock, start="latest")
     assert rides.collect().outcome == "skipped"
@@ -186,7 +186,8 @@ def test_latest_begins_after_what_is_there(tmp_path: Path, mock: Broker) -> None
 
 
 def test_a_kill_before_any_write_costs_nothing(tmp_path: Path, mock: Broker) -> None:
-    """DM-01, DE-22: Killed before each of its writes in turn, with files taken in between, then run again: every record is in once."""
+    """DM-01, SY-15, DE-22: Killed before each of its writes in turn, with files taken in between, then run again: every record is in
+    once."""
     mock.rides("rides", *range(10))
     before, kills = 1, 0
     while True:
@@ -208,7 +209,7 @@ def test_a_kill_before_any_write_costs_nothing(tmp_path: Path, mock: Broker) -> 
 
 
 def test_a_group_that_was_not_told_is_told_by_the_next_look(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: Killed after the piece was safe and before the group knew: nothing is read again, and the lag is right afterwards."""
+    """DM-01, SY-15: Killed after the piece was safe and before the group knew: nothing is read again, and the lag is right afterwards."""
     mock.rides("rides", *range(4))
     rides = collecting(tmp_path, mock)
     with pytest.MonkeyPatch.context() as patch:
@@ -220,7 +221,8 @@ def test_a_group_that_was_not_told_is_told_by_the_next_look(tmp_path: Path, mock
 
 
 def test_two_collectors_and_a_member_of_the_group(tmp_path: Path, mock: Broker) -> None:
-    """DM-01, DE-22: Another consumer that joins the same group takes no partition away; of two collectors one wins; all is there once."""
+    """DM-01, SY-15, DE-22: Another consumer that joins the same group takes no partition away; of two collectors one wins; all is there
+    once."""
     mock.rides("rides", *range(8))
     rides = collecting(tmp_path, mock)
     member = Consumer({"bootstrap.servers": mock.address, "group.id": "perennial-rides", "enable.auto.commit": False, "log_level": 0})
@@ -247,8 +249,8 @@ def test_two_collectors_and_a_member_of_the_group(tmp_path: Path, mock: Broker) 
 
 
 def test_poison_costs_itself_alone(tmp_path: Path, mock: Broker) -> None:
-    """DM-01, DM-02: What is no JSON object, and what does not fit the columns, are refused in files of their own; the others are in, and
-    the next look goes on after all of them."""
+    """DM-01, SY-15, DM-02: What is no JSON object, and what does not fit the columns, are refused in files of their own; the others are
+    in, and the next look goes on after all of them."""
     mock.write(
         "rides", ride(0), {"value": b"\xff\xfe"}, {"value": b"[1]"}, ride(1), {"value": b"{\"id\": 1, \"id\": 2}"},
         ride(2, km="many"), ride(3), {"value": b""}, {"value": b"\0\0\0\0\1avro"}, {"value": b'{\n "id": 4,\r\n "at": "2026-03-01" }'},
@@ -280,7 +282,7 @@ def test_a_changed_form_is_refused_whole_and_blocks_nothing(tmp_path: Path, mock
 
 
 def test_what_stands_beside_a_record_becomes_columns(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: Key, fields of a key, header, partition, offset and time, in the types of the dataset."""
+    """DM-01, SY-15: Key, fields of a key, header, partition, offset and time, in the types of the dataset."""
     columns = (
         Column(name="id", type="int"), Column(name="city", type="string"), Column(name="at", type="timestamp"),
         Column(name="part", type="int"),
@@ -308,7 +310,7 @@ def test_what_stands_beside_a_record_becomes_columns(tmp_path: Path, mock: Broke
 
 
 def test_records_without_a_value_delete_or_are_counted(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: A tombstone deletes the row of its key where the dataset has deletions; else it is left out with a word."""
+    """DM-01, SY-15: A tombstone deletes the row of its key where the dataset has deletions; else it is left out with a word."""
     mock.write("rides", ride(1), ride(2), {"key": "1", "value": None}, {"key": None, "value": None})
     counted = collecting(tmp_path, mock).collect()
     assert (counted.rows, "2 records without a value were left out" in counted.sentence) == (2, True)
@@ -332,7 +334,7 @@ def test_records_without_a_value_delete_or_are_counted(tmp_path: Path, mock: Bro
 
 
 def test_equal_records_are_rows_each(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: Where rows have no key, records that are alike are as many rows, also if each comes in a file of its own."""
+    """DM-01, SY-15: Where rows have no key, records that are alike are as many rows, also if each comes in a file of its own."""
     rides = collecting(tmp_path, mock, dataset={"columns": COLUMNS[1:], "key": (), "row_id": "position"})
     for _ in range(3):
         mock.write("rides", {"value": {"at": "2026-03-01", "km": 1}})
@@ -342,8 +344,8 @@ def test_equal_records_are_rows_each(tmp_path: Path, mock: Broker) -> None:
 
 
 def test_limits_of_a_look_and_of_a_file(tmp_path: Path, mock: Broker) -> None:
-    """DM-01: A look ends after so many records and the next goes on; a file never grows beyond what the dataset takes; a record that is
-    larger than that is refused alone."""
+    """DM-01, SY-15: A look ends after so many records and the next goes on; a file never grows beyond what the dataset takes; a record
+    that is larger than that is refused alone."""
     mock.write("rides", *(ride(number) for number in range(10)))
     rides = collecting(tmp_path, mock, most_records=6)
     first = rides.collect()
@@ -362,7 +364,7 @@ def test_limits_of_a_look_and_of_a_file(tmp_path: Path, mock: Broker) -> None:
 
 
 def test_transactions_leave_gaps_in_the_offsets(tmp_path: Path, tansu: tuple[Tansu, Broker]) -> None:
-    """DM-01: Marks of transactions take offsets: the look ends behind them, and the next has nothing new."""
+    """DM-01, SY-15: Marks of transactions take offsets: the look ends behind them, and the next has nothing new."""
     _, broker = tansu
     broker.ask("make", topic="rides", partitions=1)
     broker.rides("rides", 1, 2, partitions=1, transaction="commit")
@@ -375,7 +377,8 @@ def test_transactions_leave_gaps_in_the_offsets(tmp_path: Path, tansu: tuple[Tan
 
 
 def test_a_topic_that_was_made_anew(tmp_path: Path, tansu: tuple[Tansu, Broker]) -> None:
-    """DM-01: It has another id: refused with what to do, even if it has more records than the old one had; read anew, all of them come."""
+    """DM-01, SY-15: It has another id: refused with what to do, even if it has more records than the old one had; read anew, all of them
+    come."""
     _, broker = tansu
     assert broker.ask("make", topic="rides", partitions=3) == "made"
     broker.rides("rides", 1, 2, 3, partitions=3)
@@ -392,7 +395,7 @@ def test_a_topic_that_was_made_anew(tmp_path: Path, tansu: tuple[Tansu, Broker])
 
 
 def test_a_broker_gone_and_back(tmp_path: Path, tansu: tuple[Tansu, Broker]) -> None:
-    """DM-01: A sentence while it is gone; the same topic is read on once it is back."""
+    """DM-01, SY-15: A sentence while it is gone; the same topic is read on once it is back."""
     server, broker = tansu
     broker.ask("make", topic="rides", partitions=3)
     broker.rides("rides", 1, 2, 3, partitions=3)
@@ -411,8 +414,8 @@ def test_a_broker_gone_and_back(tmp_path: Path, tansu: tuple[Tansu, Broker]) -> 
 
 
 def test_what_is_not_there_is_a_sentence(tmp_path: Path, mock: Broker) -> None:
-    """DM-01, DE-15: No topic, no broker in the connection, settings that librdkafka does not know, code in a connection; passwords stay
-    hidden."""
+    """DM-01, SY-15, DE-15: No topic, no broker in the connection, settings that librdkafka does not know, code in a connection; passwords
+    stay hidden."""
     with pytest.raises(SourceRefused, match=r"no topic sales, or does not show it"):
         collecting(tmp_path, mock, topics=("sales",)).collect()
     with pytest.raises(SettingMissing, match=r"names no broker.*bootstrap.servers"):
