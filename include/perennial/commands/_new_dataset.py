@@ -16,7 +16,7 @@ from perennial.data.readers.proposals import declaration
 from perennial.errors import UnknownName
 from perennial.quality.proposals import proposals
 from perennial.quality.suite_file import expectation_of
-from perennial.specs import NO_SCALARS, Column, DatasetSpec, FileForm
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, FileForm, SqlSource
 
 if TYPE_CHECKING:
     import pandas
@@ -25,14 +25,18 @@ MOST_NAMES = 20  # of columns in a line
 
 
 def dataset_files(
-    name: str, sample: Sample | None, key: str | None, event_time: str | None, label: str = ""
+    name: str, sample: Sample | None, key: str | None, event_time: str | None, label: str = "", source: SqlSource | None = None
 ) -> tuple[dict[Path, str], list[str]]:
     """The files of a new dataset, and a line for each thing that was decided. Raises UnknownName: something must be said.
 
-    A column that is to be predicted, `label`, is not chosen as its key or its event time.
+    A column that is to be predicted, `label`, is not chosen as its key or its event time. `source` is where its rows come from, if
+    the sample is of a database.
     """
     if sample is None:
-        raise UnknownName("Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it.")
+        raise UnknownName(
+            "Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it. Or a table of a database: "
+            "`--table TABLE --connection NAME`."
+        )
     times = [c.name for c in sample.columns if c.type == "timestamp" and c.name != label]
     whole = [c.name for c in sample.columns if c.name in times and not c.nullable]
     order = event_time or next(iter([*whole, *times]), "")
@@ -61,7 +65,10 @@ def dataset_files(
         "key": f"key=({listed(keys)})," if keys else 'row_id="content",  # no column names a row: identical rows are one',
         "event_time": f"{quoted(order)}," if order else '"",  # rows have no time: that of their landing counts',
         "files": f"\n    files={declaration(spec.files)}," if spec.files != FileForm() else "",
-        "imports": "Column, DatasetSpec, FileForm" if spec.files != FileForm() else "Column, DatasetSpec",
+        "source": f"\n    source={_as_code(source)}," if source else "",
+        "imports": ", ".join(
+            ["Column", "DatasetSpec", *(["FileForm"] if spec.files != FileForm() else []), *(["SqlSource"] if source else [])]
+        ),
         "columns": "\n".join(
             f'        Column(name={quoted(c.name)}, type="{c.type}"{_of(c)}{", nullable=True" if c.nullable else ""}, meaning=""),'
             for c in spec.columns
@@ -73,6 +80,11 @@ def dataset_files(
         Path("tests/unit/perennial_datasets", f"test_{name}.py"): fill("dataset/test_dataset.py", values),
     }
     return files, _dataset_words(sample, spec, times, repeated, key, event_time)
+
+
+def _as_code(source: SqlSource) -> str:
+    """A source as it is written into a spec: what was set."""
+    return f"SqlSource({', '.join(f'{name}={quoted(str(value))}' for name, value in source.model_dump(exclude_defaults=True).items())})"
 
 
 def _of(column: Column) -> str:

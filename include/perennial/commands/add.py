@@ -5,6 +5,7 @@ What cannot be known from these is asked for in one sentence; what was left out 
 ever overwritten.
 
     $ perennial add dataset rides --sample rides.csv
+    $ perennial add dataset orders --table orders --connection shop --cursor changed    # rows of a database, which come by themselves
     $ perennial add model late_rides --dataset rides --label late --sample rides.csv
     $ perennial add model late_rides --dataset rides --label late    # once rows of rides are ingested
     $ perennial add model late_rides --dataset rides --label late --labels arrivals    # the label comes later, in another dataset
@@ -24,13 +25,14 @@ from perennial.commands._feed_of_model import label_spec, labelled
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import asked_dataset, model_files
 from perennial.commands._sample import read_sample, rows_of_table
+from perennial.commands._sample_of_table import asked_source, sample_of_table
 from perennial.commands._target import PROJECT, target
 from perennial.commands._wrongs import Wrongs
 from perennial.data.landing import folder
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.projects import VARIABLE
 from perennial.settings import Settings
-from perennial.specs import NAME, Learner
+from perennial.specs import NAME, Learner, SqlSource
 from perennial.store import Store
 
 
@@ -41,6 +43,10 @@ def run(
     name: str,
     dataset: str | None = None,
     sample: Path | None = None,
+    table: str | None = None,
+    connection: str | None = None,
+    database: str | None = None,
+    cursor: str | None = None,
     key: str | None = None,
     event_time: str | None = None,
     label: str | None = None,
@@ -56,7 +62,7 @@ def run(
     """
     wrongs = Wrongs()
     home = target(settings, project)
-    spec, given, joined, files, said = None, None, None, dict[Path, str](), list[str]()
+    spec, given, source, joined, files, said = None, None, None, None, dict[Path, str](), list[str]()
     with wrongs:
         require_name(name)
     usable = name if not wrongs.sentences else "added"  # by which the rest can be checked
@@ -66,11 +72,12 @@ def run(
             joined = label_spec(spec, discovery.dataset(labels), label) if labels and label else None
     with wrongs:
         known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
-        given = None if sample is None else read_sample(sample, known)
+        source = asked_source(kind, sample, table, connection, database, cursor)
+        given = sample_of_table(settings, source) if source else None if sample is None else read_sample(sample, known)
         if sample is None and spec:
             given = rows_of_table(store, spec)
         if kind == "dataset":
-            files, said = dataset_files(usable, given, key, event_time)
+            files, said = dataset_files(usable, given, key, event_time, source=source)
         elif spec:
             told = []
             if given and joined:
@@ -89,7 +96,7 @@ def run(
         print(f"wrote {path}")
     if kind == "dataset":
         store.make_folder(folder(name))  # who looks for it finds it before the platform starts again
-    print(*said, _next(kind, name, store, learner), sep="\n")
+    print(*said, _next(kind, name, store, learner, source), sep="\n")
     return EXIT_DONE
 
 
@@ -119,7 +126,13 @@ def _formatted(text: str, path: Path, project: Path, settings: Settings) -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 
-def _next(kind: str, name: str, store: Store, learner: Learner | None) -> str:
+def _next(kind: str, name: str, store: Store, learner: Learner | None, source: SqlSource | None) -> str:
+    if source:
+        connection = f", once Airflow has the connection {source.connection}" if source.connection else ""
+        return (
+            f"Edit these (docs/sources.md says how a source is read, and when by itself), then trigger {name}_ingestion{connection}; "
+            f"by hand: perennial collect --dataset {name}"
+        )
     if kind == "dataset":
         return (
             f"Edit these, then put a file into {store.uri(folder(name))}/ (perennial land FILE --dataset {name}): "

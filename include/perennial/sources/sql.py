@@ -45,10 +45,50 @@ def pieces(look: Look) -> Iterator[Piece]:
     source = cast(SqlSource, look.dataset.source)
     engine = _engine(source, look.connection)
     try:
-        with _sentences(look, source, engine), engine.connect() as connection:
+        with _sentences(look.dataset.name, source, engine), engine.connect() as connection:
             yield from _Reading(look, source, connection).pieces()
     finally:
         engine.dispose()
+
+
+def write_sample(source: SqlSource, connection: Connection | None, path: Path, most: int) -> None:
+    """Write some rows of a table, with all of its columns, as a Parquet file: those with the largest values of the cursor, if it has one.
+
+    Raises:
+        SettingMissing: the address of the database is malformed, or its driver is not installed.
+        SourceRefused: there is no such table or cursor, it may not be read, or it has no rows.
+        SourceUnreachable: the database does not answer.
+    """
+    engine = _engine(source, connection)
+    try:
+        with _sentences(source.table, source, engine), engine.connect() as connected:
+            table = _reflected(source, connected, source.table)
+            if source.cursor and source.cursor not in table.c:
+                raise SourceRefused(
+                    f"The table {source.table} has no column {source.cursor}, the cursor; it has {', '.join(table.c.keys())}."
+                )
+            query = sa.select(table).limit(most)
+            rows = connected.execute(query.order_by(table.c[source.cursor].desc()) if source.cursor else query).all()
+    finally:
+        engine.dispose()
+    if not rows:
+        raise SourceRefused(
+            f"The table {source.table} has no rows, and a dataset is described after some: wait for the first, or give a file."
+        )
+    pq.write_table(pa.table({name: _guessed([row[place] for row in rows]) for place, name in enumerate(table.c.keys())}), path)
+
+
+def _guessed(values: list[Any]) -> pa.Array:
+    """Values of a column of which no dataset says what they are."""
+    if any(isinstance(value, Decimal) for value in values):
+        whole = all(value is None or value == int(value) for value in values)
+        return (_whole_numbers if whole else _numbers)(values)
+    for kind in (_times, _of_any_kind):
+        try:
+            return kind(values)
+        except (TypeError, ValueError, OverflowError, ArithmeticError, pa.ArrowException):
+            continue
+    return _texts(values)
 
 
 class _Reading:
@@ -56,7 +96,7 @@ class _Reading:
 
     def __init__(self, look: Look, source: SqlSource, connection: sa.Connection) -> None:
         self.look, self.source, self.connection = look, source, connection
-        self.table = self._reflected()
+        self.table = _reflected(source, connection, look.dataset.name)
         self.keys = tuple(look.field(name) for name in look.dataset.key)
         self.columns = self._columns()
         self.overlap = Overlap.read(look.memory) if look.memory else Overlap()
@@ -144,17 +184,6 @@ class _Reading:
 
     # -- the table -----------------------------------------------------------------------------------------------
 
-    def _reflected(self) -> sa.Table:
-        try:
-            return sa.Table(self.source.table, sa.MetaData(), schema=self.source.namespace or None, autoload_with=self.connection)
-        except sa.exc.NoSuchTableError:
-            names = sorted(sa.inspect(self.connection).get_table_names(schema=self.source.namespace or None))
-            raise SourceRefused(
-                f"The database of {self.look.dataset.name} has no table or view {self.source.table}"
-                f"{f' in {self.source.namespace}' if self.source.namespace else ''}: it has {', '.join(names[:10]) or 'none'}"
-                f"{' …' if len(names) > 10 else ''}. Correct the source in its spec, or give the user the right to see it."
-            ) from None
-
     def _columns(self) -> dict[str, sa.ColumnElement[Any]]:
         """What is selected, by the name that it gets in the file."""
         there = self.table.c
@@ -198,6 +227,18 @@ class _Reading:
             f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text: no text is a number "
             "before another. Leave the lag out, or take a time or a number as the cursor."
         )
+
+
+def _reflected(source: SqlSource, connection: sa.Connection, dataset: str) -> sa.Table:
+    """The table as the database describes it. Raises SourceRefused where there is none of its name."""
+    try:
+        return sa.Table(source.table, sa.MetaData(), schema=source.namespace or None, autoload_with=connection)
+    except sa.exc.NoSuchTableError:
+        names = sorted(sa.inspect(connection).get_table_names(schema=source.namespace or None))
+        raise SourceRefused(
+            f"The database of {dataset} has no table or view {source.table}{f' in {source.namespace}' if source.namespace else ''}: it has "
+            f"{', '.join(names[:10]) or 'none'}{' …' if len(names) > 10 else ''}. Correct its name, or give the user the right to see it."
+        ) from None
 
 
 def _first(since: str, kind: sa.types.TypeEngine[Any]) -> Any:
@@ -248,7 +289,7 @@ def _where(source: SqlSource) -> str:
 
 
 @contextmanager
-def _sentences(look: Look, source: SqlSource, engine: sa.Engine) -> Iterator[None]:
+def _sentences(dataset: str, source: SqlSource, engine: sa.Engine) -> Iterator[None]:
     """What a database says, as a sentence of ours."""
     place = engine.url.render_as_string(hide_password=True)
     try:
@@ -257,11 +298,11 @@ def _sentences(look: Look, source: SqlSource, engine: sa.Engine) -> Iterator[Non
         why = said(cast(Exception, error.orig))
         if error.connection_invalidated or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
             raise SourceUnreachable(
-                f"The database of {look.dataset.name} at {place} cannot be read: {why}. "
+                f"The database of {dataset} at {place} cannot be read: {why}. "
                 f"What was read before is safe; check the server and {_where(source)}, and run it again."
             ) from error
         raise SourceRefused(
-            f"The database of {look.dataset.name} at {place} refuses to be read: {why}. Give the user the right, or correct the source."
+            f"The database of {dataset} at {place} refuses to be read: {why}. Give the user the right, or correct the source."
         ) from error
 
 
