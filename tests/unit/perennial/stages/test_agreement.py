@@ -12,7 +12,7 @@ from perennial.specs import ReleaseSpec
 from perennial.stages import _agreement, evaluate, recalibrate, register, rollback, train
 from perennial.stages.release import Release
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_dataset, small_model
 
 SETTINGS = Settings.from_environment({})
 MODEL = "small_delays"
@@ -107,7 +107,7 @@ def test_no_stage_believes_it(world, stage, monkeypatch):
     }.get(stage, {})
     monkeypatch.setattr(_agreement, "require", require)
     monkeypatch.setattr(stage.discovery, "model", lambda name: world.spec)
-    monkeypatch.setattr(stage.discovery, "dataset", lambda name: None)
+    monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
     with pytest.raises(RegistryDiffers):
         stage.run(SETTINGS, world.store, model=MODEL, **given)
     assert seen == [MODEL]
