@@ -14,7 +14,8 @@ def show(store: Store, name: str, only: Only = "") -> tuple[DataView, list[str]]
     view = data_view(store, name, only=only)
     lines = [f"{view.dataset}: {counted(len(view.batches), 'file')}{f', {only} ones alone' if only else ''}.", *view.damage]
     lines += [view.source.sentence] if view.source else []
-    if not view.batches:
+    lines += [_waiting(view)] if view.waiting else []
+    if not view.batches and not view.waiting:
         lines.append("No file like that has come." if only else _nothing(view))
     lines += ["By the day on which they came, newest first:", *(f"  {day_words(day)}" for day in view.came[::-1][:10])] if view.came else []
     lines += [line for row in view.batches[:LINES] for line in batch_lines(row)]
@@ -44,3 +45,8 @@ def batch_lines(row: BatchRow) -> list[str]:
 def _nothing(view: DataView) -> str:
     more = f", or run perennial collect --dataset {view.dataset}" if view.source else ""
     return f"Nothing has landed yet: put files into the store's landing/{view.dataset}/{more}."
+
+
+def _waiting(view: DataView) -> str:
+    are = counted(view.waiting, "file waits", "files wait")
+    return f"{are} to be taken in: the newest run of {view.dataset}_ingestion says why, if it was refused. By hand: perennial ingest."

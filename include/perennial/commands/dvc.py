@@ -96,7 +96,7 @@ def export(store: Store, spec: DatasetSpec, snapshot: int | None, to: Path) -> i
     size = sum(one.size for one in files)
     print(on_terminal(
         f"Snapshot {chosen.version} of {spec.name} lies in {place}: {counted(len(files), 'file')}, {size:,} bytes, named by {named}. "
-        + (f"Its content is in the cache {repository.cache}. Next: git add {named.name} .gitignore, git commit, dvc push."
+        + (f"Its content is in the cache {repository.cache}. Next: git add {named} {named.with_name('.gitignore')}, git commit, dvc push."
            if repository else f"{to} lies in no DVC repository: in one (`dvc init`), export again or run `dvc commit {named.name}`.")
     ))  # fmt: skip
     return EXIT_DONE

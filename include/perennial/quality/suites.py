@@ -79,7 +79,8 @@ def load_suite(dataset: str, *, without_batch_only: bool = False) -> Expectation
         return empty
     if not file.is_file():
         raise UnknownName(
-            f"The dataset {dataset} has no suite: write great_expectations/expectations/{dataset}.json, after the example of flights.json."
+            f'The dataset {dataset} has no suite: write {file}, at least {{"name": "{dataset}", "expectations": []}}. Once rows are in, '
+            f"perennial suite suggest --dataset {dataset} proposes what to ask of them."
         )
     return _loaded(file, file.stat().st_mtime_ns, without_batch_only)
 

@@ -78,4 +78,4 @@ class ComeLater(Fault):
 
 def said(error: Exception) -> str:
     """What an error says, as the part of a sentence."""
-    return " ".join(str(error).split())[:300].rstrip(".")
+    return " ".join(str(error).split())[:300].rstrip(" .?!")

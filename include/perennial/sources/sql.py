@@ -224,8 +224,8 @@ class _Reading:
         if isinstance(largest, float):
             return largest - self.source.lag
         raise SourceRefused(
-            f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text: no text is a number "
-            "before another. Leave the lag out, or take a time or a number as the cursor."
+            f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text, from which "
+            "nothing can be subtracted. Leave the lag out, or take a time or a number as the cursor."
         )
 
 
@@ -252,7 +252,11 @@ def _first(since: str, kind: sa.types.TypeEngine[Any]) -> Any:
 
 def _engine(source: SqlSource, connection: Connection | None) -> sa.Engine:
     try:
-        return sa.create_engine(_address(source, connection), poolclass=sa.NullPool)
+        address = _address(source, connection)
+        file = address.database or ""
+        if address.get_backend_name() == "sqlite" and not file.startswith("file:") and not Path(file).is_file():  # it would be made
+            raise SourceRefused(f"There is no file {file}, the database in {_where(source)}: correct its path.")
+        return sa.create_engine(address, poolclass=sa.NullPool)
     except (ImportError, sa.exc.NoSuchModuleError) as error:
         raise SettingMissing(
             f"The driver of the database in {_where(source)} is not installed ({error}): add it to the requirements of the workload "

@@ -73,7 +73,8 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", anew: 
                 number, tally = entry.number, tally.plus(piece.tally)
                 files += [file.name for file in entry.files]
                 if entry.files:
-                    log.info("%s landed: %s", counted(piece.tally.landed, "row"), ", ".join(file.name for file in entry.files))
+                    rows = f"{counted(piece.tally.landed, 'row')} landed" if piece.tally.landed else "Landed"
+                    log.info("%s: %s", rows, ", ".join(file.name for file in entry.files))
         except ComeLater as later:
             again_at = later.at
             notes.append(str(later).rstrip("."))

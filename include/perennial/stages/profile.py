@@ -128,12 +128,13 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     version = table.version()
     layout = layout_of(kept, table, version, spec, FIT_ROWS) if version else None
     if layout is None:
-        batches = number_of(len(owed), "batch is", "batches are")
+        batches = number_of(len(owed), "batch", "batches")
         log.info(
-            "%s of %s not profiled (counted by day and column) yet: that begins by itself once the table has "
+            "%s of %s %s not profiled (counted by day and column) yet: that begins by itself once the table has "
             "%s rows, enough to tell how its columns are best counted. Nothing is to be done.",
             batches,
             spec.name,
+            "is" if len(owed) == 1 else "are",
             f"{FIT_ROWS:,}",
         )
         return 0

@@ -19,6 +19,7 @@ from pydantic import Field
 from perennial import discovery
 from perennial.counted import counted
 from perennial.data.batches import Batches, Place
+from perennial.data.landing import waiting_files
 from perennial.data.receipts import Receipt
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.learned import Reached, Readers, Visible, all_of, learned, readers_of_scores
@@ -99,6 +100,7 @@ class DataView(View):
     only: Only = Field(description="Which batches are shown: all, or those alone.")
     came: tuple[DayOfData, ...] = Field(description="By the day on which they came, UTC, oldest first.")
     of_days: tuple[DayOfData, ...] = Field(description="The same by the first day of their rows, where that is known.")
+    waiting: int = Field(description="Files that lie in the landing zone and were neither taken nor refused yet.")
     batches: tuple[BatchRow, ...] = Field(description="Newest first.")
     older: str = Field(description="After this place come batches that are older than those that are shown; empty if there are none.")
     remark: str = Field(description="What is left out, as a sentence; empty if nothing is.")
@@ -156,6 +158,7 @@ def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", be
         only=only,
         came=_by_day(read, lambda receipt: receipt.time.date()),
         of_days=_by_day(read, lambda receipt: receipt.oldest.date() if receipt.oldest else None),
+        waiting=sum(map(len, waiting_files(store, chosen, 0))),
         batches=tuple(_row(receipt, readers) for receipt in shown),
         older=f"{last.time.isoformat()}~{last.id}" if last else "",
         remark=remark,

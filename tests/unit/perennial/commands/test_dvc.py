@@ -90,7 +90,7 @@ def test_a_snapshot_goes_out_and_comes_in_again(store: FolderStore, data: Path, 
     assert export(store, data) == 0
     said = capsys.readouterr().out
     assert "Snapshot 2 of sales lies in" in said
-    assert "Next: git add sales.dvc .gitignore, git commit, dvc push." in said
+    assert f"Next: git add {data}/sales.dvc {data}/.gitignore, git commit, dvc push." in said
     other = FolderStore(str(tmp_path / "other"))
     assert take_in(other, data / "sales.dvc") == 0
     assert "Landed 2 files of sales" in capsys.readouterr().out

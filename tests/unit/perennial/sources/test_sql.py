@@ -230,8 +230,9 @@ def test_what_is_not_there_is_a_sentence(tmp_path: Path, sql: Sql) -> None:
         _orders(tmp_path, table="sale").collect()
     with pytest.raises(SourceRefused, match="has no column changes"):
         _orders(tmp_path, cursor="changes").collect()
-    with pytest.raises(SourceUnreachable, match="unable to open database file"):
+    with pytest.raises(SourceRefused, match=r"There is no file .*/no/shop\.db, the database in url of the source: correct its path"):
         _orders(tmp_path, url=f"sqlite:///{tmp_path}/no/shop.db").collect()
+    assert not (tmp_path / "no").exists()
     with pytest.raises(SettingMissing, match=r"not installed.*requirements"):
         _orders(tmp_path, url="firebird://h/d").collect()
     hidden = Collecting(_orders(tmp_path, url="", connection="shop").spec, tmp_path / "s", {"shop": {"url": "postgres:/x:geheim@"}})

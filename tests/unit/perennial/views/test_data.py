@@ -384,3 +384,13 @@ def test_where_batches_come_from(store: FolderStore, monkeypatch: pytest.MonkeyP
     assert f"That was {place}: another source than the spec names now." in data_view(store, DATASET).source.sentence
     store.write(f"collected/{DATASET}/00000001.json", b"{")
     assert "cannot be read" in data_view(store, DATASET).damage[0]
+
+
+def test_files_that_wait_are_told(store: FolderStore) -> None:
+    """DM-01, MN-01: Those that have landed and were neither taken nor refused, in the view and in a terminal."""
+    assert data_view(store, DATASET).waiting == 0
+    store.write(f"landing/{DATASET}/one.csv", b"x")
+    store.write("landing/other/one.csv", b"x")
+    assert data_view(store, DATASET).waiting == 1
+    assert f"1 file waits to be taken in: the newest run of {DATASET}_ingestion says why" in "".join(_show_data.show(store, DATASET)[1])
+    assert "Nothing has landed" not in "".join(_show_data.show(store, DATASET)[1])
