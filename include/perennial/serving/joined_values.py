@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Sequence
 from datetime import datetime
@@ -57,7 +58,14 @@ class JoinedValues:
     def find(self, join: Join, key: str, moment: datetime) -> Found:
         """What a key finds at a moment, wall time."""
         opened = self._open.get(join.values)
-        return opened[1].find(key, moment, join.horizon) if opened else Found("unavailable")
+        if not opened:
+            return Found("unavailable")
+        try:
+            return opened[1].find(key, moment, join.horizon)
+        except sqlite3.Error as error:  # the disk has lost it: it is fetched again, and no request fails of it
+            log.warning("The values of %s cannot be read here and are fetched again: %s", join.values, error)
+            self._open.pop(join.values, None)
+            return Found("unavailable")
 
     def refresh(self) -> None:
         """Fetch what is newer in the store; what cannot be fetched is told in the log once, and tried again."""
@@ -65,7 +73,7 @@ class JoinedValues:
             try:
                 self._refresh(key)
                 self._said.pop(key, None)
-            except (PerennialError, OSError, KeyError, ValueError, ValidationError) as error:
+            except (PerennialError, OSError, KeyError, ValueError, ValidationError, sqlite3.Error) as error:
                 why = f"{type(error).__name__}: {error}"
                 if self._said.get(key) != why:
                     self._said[key] = why
@@ -88,16 +96,22 @@ class JoinedValues:
         if before and before[0] == note:
             return
         path = self._folder / f"{note.sha256}.sqlite"
-        if not path.is_file():
+        if not path.is_file() or _digest(path) != note.sha256:
             self._folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(f".{os.getpid()}.part")
             self._store.download(note.file, part)
-            with part.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != note.sha256:
-                    part.unlink()
-                    raise ValueError(f"{note.file} is not as it was written: take in another batch of the joined dataset, or restore it")
+            if _digest(part) != note.sha256:
+                part.unlink()
+                raise ValueError(f"{note.file} is not as it was written: take in another batch of the joined dataset, or restore it")
             part.replace(path)
         self._open[key] = note, Values(path)
         log.info("%s: version %d of the table, %d values.", key, note.version, note.keys)
-        if before:  # whoever is asking it just now holds its connection; the file on this machine may go
+        if (
+            before and before[0].sha256 != note.sha256
+        ):  # whoever is asking it just now holds its connection; the file on this machine may go
             (self._folder / f"{before[0].sha256}.sqlite").unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

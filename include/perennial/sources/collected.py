@@ -9,8 +9,11 @@ collected/<dataset>/raw/00000042-…/…          answers as they came, where th
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 import secrets
 import time
+from collections.abc import Collection, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,9 @@ from perennial.sources.interface import Piece, Tally
 from perennial.store import Store
 
 _DIGITS = 8
+_LONGEST = 180  # bytes of a name; with what stores and receipts put beside it a file system takes 255
+_ENTRY = re.compile(r"\d{8}\.json")
+_ASIDE = re.compile(r"(\d{8})-([0-9a-f]{12})-(.*)", re.DOTALL)
 
 
 class File(BaseModel):
@@ -71,24 +77,36 @@ class CollectedLog:
             if step == 1:
                 break
             number += step // 10
+        # An entry that is missing would be read anew, with all that came after it.
+        lost = self.store.exists(self._key(number + 2)) if number else any(True for _ in self._entries())
+        if lost and not self.store.exists(self._key(number + 1)):  # which another run may have written just now
+            raise self._damaged(number + 1, "is missing")
         return self.read(number) if number else None
+
+    def _entries(self) -> Iterator[str]:
+        return (item.key for item in self.store.list(self.folder) if _ENTRY.fullmatch(item.key.removeprefix(f"{self.folder}/")))
 
     def read(self, number: int) -> Entry:
         """One entry. Raises StoredDataDamaged where it cannot be read."""
-        key = self._key(number)
         try:
-            return Entry.model_validate_json(self.store.read(key))
+            return Entry.model_validate_json(self.store.read(self._key(number)))
         except (ValidationError, KeyError) as error:
-            raise StoredDataDamaged(
-                f"{key} cannot be read ({type(error).__name__}), so that nobody knows up to where the source of {self.dataset} was read: "
-                "restore it from a backup of the store."
-            ) from None
+            raise self._damaged(number, f"cannot be read ({type(error).__name__})") from None
+
+    def _damaged(self, number: int, why: str) -> StoredDataDamaged:
+        return StoredDataDamaged(
+            f"{self._key(number)} {why}, so that nobody knows up to where the source of {self.dataset} was read: "
+            f"restore it from a backup of the store, or remove {self.folder}/ and read the source from its beginning."
+        )
 
     def finish(self) -> list[str]:
         """Land what was accepted and has not landed, and remove what never will be; returns the names that landed."""
         landed = []
         for item in list(self.store.list(f"{self.folder}/aside")):
-            number, digest, name = item.key.rsplit("/", 1)[1].split("-", 2)
+            aside = _ASIDE.fullmatch(item.key.removeprefix(f"{self.folder}/aside/"))
+            if not aside:
+                continue  # not of ours
+            number, digest, name = aside.groups()
             if not self.store.exists(self._key(int(number))):
                 continue  # of a try that was killed: the next one writes it again or another entry, and it goes then
             entry = self.read(int(number))
@@ -116,13 +134,11 @@ class CollectedLog:
             Fault: another process has written the next entry meanwhile.
         """
         number = after + 1
-        assert len({name for name, _ in piece.files}) == len(piece.files), "one file of a piece would replace another"
-        files, aside = [], []
+        files, aside = list[File](), list[tuple[str, str]]()
         for name, path in piece.files:
             with open(path, "rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stem, dot, rest = name.partition(".")
-            file = File(name=f"{stem}-{number:0{_DIGITS}}{dot}{rest}", digest=digest)
+            file = File(name=_landing_name(name, number, {other.name for other in files}), digest=digest)
             key = f"{self.folder}/aside/{number:0{_DIGITS}}-{digest[:12]}-{file.name}"
             self.store.upload(path, key)
             files.append(file)
@@ -175,13 +191,29 @@ class CollectedLog:
         """Copy a memory to a local file.
 
         Raises:
-            StoredDataDamaged: it is not there.
+            StoredDataDamaged: it is not there, or is none.
         """
+        import pyarrow.parquet as pq  # here: views read the log without it
+
         try:
             self.store.download(key, path)
-        except KeyError:
+            pq.read_metadata(path)
+        except (KeyError, ValueError) as error:
+            why = "is missing" if isinstance(error, KeyError) else "is damaged"
             raise StoredDataDamaged(
-                f"{key} is missing, so that nobody knows which rows of {self.dataset} were read of the overlap: restore it from a backup, "
+                f"{key} {why}, so that nobody knows which rows of {self.dataset} were read of the overlap: restore it from a backup, "
                 f"or begin anew (perennial collect --dataset {self.dataset} --anew)."
             ) from None
         return path
+
+
+def _landing_name(name: str, number: int, taken: Collection[str]) -> str:
+    """What a file of an entry is called in the landing zone: of a name that is too long the end counts, and each file has its own.
+
+    >>> _landing_name("orders.csv.gz", 42, ()), _landing_name("orders.csv.gz", 42, ("orders-00000042.csv.gz",))
+    ('orders-00000042.csv.gz', '1__orders-00000042.csv.gz')
+    """
+    stem, dot, rest = (name.encode()[-_LONGEST:].decode(errors="ignore").lstrip(".") or "rows").partition(".")
+    named = f"{stem}-{number:0{_DIGITS}}{dot}{rest}"
+    tries = (f"{count}__{named}" if count else named for count in itertools.count())
+    return next(one for one in tries if one not in taken)

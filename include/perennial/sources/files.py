@@ -87,7 +87,7 @@ def _listing(system: AbstractFileSystem, look: Look, source: FilesSource) -> lis
         above = folder.removesuffix(_filled_end(source, now - timedelta(days=back))) if source.days else folder
         try:
             for path, size, changed in _below(system, folder):
-                name = path.removeprefix(above).lstrip("/")
+                name = path.removeprefix(above).lstrip("/").encode("utf-8", "backslashreplace").decode()  # a disk's may be no UTF-8
                 inside = path.removeprefix(folder).lstrip("/")
                 hidden = any(part.startswith(".") for part in inside.split("/")) or inside.lower().endswith(UNFINISHED)
                 if matches.fullmatch(inside) and not hidden:
@@ -182,12 +182,8 @@ def _fetch(system: AbstractFileSystem, look: Look, file: _Found, number: int) ->
 
 
 def _named(taken: list[tuple[_Found, Path]]) -> tuple[tuple[str, Path], ...]:
-    """The names under which files land: of one folder, each another."""
-    named: dict[str, Path] = {}
-    for file, path in taken:
-        name = re.sub(r"[^\w.=-]+", "_", file.name.replace("/", "__"))[-_LONGEST:].lstrip(".")
-        named[name if name not in named else f"{len(named)}__{name}"] = path
-    return tuple(named.items())
+    """The names under which files land."""
+    return tuple((re.sub(r"[^\w.=-]+", "_", file.name.replace("/", "__"))[-_LONGEST:].lstrip("."), path) for file, path in taken)
 
 
 def _known(path: Path) -> dict[str, str]:

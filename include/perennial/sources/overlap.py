@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,14 +94,14 @@ class Overlap:
             since: the next look reads from here on; None keeps all.
         """
         for (key, content), cursor in zip(_hashes(rows, keys), cursors, strict=True):
-            if since is not None and cursor < since:
+            if since is not None and _before(cursor, since):
                 continue
             self._seen[content] = max(self._seen[content], self._met[content])
             if content not in self._of:
                 self._keys[key] += 1
                 self._of[content] = (key, cursor)
         if since is not None:
-            for content in [content for content, (_, cursor) in self._of.items() if cursor < since]:
+            for content in [content for content, (_, cursor) in self._of.items() if _before(cursor, since)]:
                 self._forget(content)
 
     def _forget(self, content: bytes) -> None:
@@ -131,6 +132,20 @@ class Overlap:
             overlap._of[row["content"]] = (row["key"], as_value(row["cursor"]))
             overlap._keys[row["key"]] += 1
         return overlap
+
+
+def _before(cursor: Any, since: Any) -> bool:
+    """Whether a row with this cursor is not read again from a value on.
+
+    A database orders texts as it was told, and may take those for equal that differ in case, accents or blanks at the end.
+    """
+    if isinstance(cursor, str):
+        return _plainest(cursor) != _plainest(since)
+    return bool(cursor < since)
+
+
+def _plainest(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign)).casefold().strip()
 
 
 def _hashes(rows: pa.Table, keys: Sequence[str]) -> Iterator[tuple[bytes, bytes]]:

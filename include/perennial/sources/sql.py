@@ -8,6 +8,7 @@ refuses it with its row.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta, timezone
@@ -32,6 +33,7 @@ from perennial.specs import Column, SqlSource
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mssql": "mssql+pymssql"}
 CURSOR = "_cursor"  # what the cursor is called among the selected columns: it may be no column of the dataset
 _AT_ONCE = 10_000  # rows that the driver holds at a time
+_SMALLEST = -(2**63)  # whole number of any database
 
 
 def pieces(look: Look) -> Iterator[Piece]:
@@ -99,6 +101,7 @@ class _Reading:
         self.table = _reflected(source, connection, look.dataset.name)
         self.keys = tuple(look.field(name) for name in look.dataset.key)
         self.columns = self._columns()
+        self.cursor_name = CURSOR + "_" * sum(name.rstrip("_") == CURSOR for name in self.columns)
         self.overlap = Overlap.read(look.memory) if look.memory else Overlap()
         self.known = (look.watermark or {}).get("columns")
         self.largest = as_value((look.watermark or {}).get("cursor"))
@@ -112,14 +115,23 @@ class _Reading:
             return
         cursor = self.table.c[self.source.cursor]
         self._count_nulls(cursor)
-        last = self.connection.execute(sa.select(sa.func.max(cursor))).scalar()
+        with self._of_its_type():
+            last = self.connection.execute(sa.select(sa.func.max(cursor))).scalar()
         if last is None:
             return
-        query = sa.select(*self.columns.values(), cursor.label(CURSOR)).where(cursor.is_not(None))
+        self._refuse_cursors([last] if self.largest is None else [self.largest, last])
+        if self.largest is not None and not isinstance(last, str) and last < self.largest:
+            self.look.notes.append(
+                f"the largest {self.source.cursor} of {self.source.table} is {last} now, and was {self.largest} when it was read: if the "
+                f"table was made anew, read it from its beginning (perennial collect --dataset {self.look.dataset.name} --anew)"
+            )
+        stored = self._stored(last)
+        query = sa.select(*self.columns.values(), cursor.label(self.cursor_name)).where(cursor.is_not(None))
         begin = self._begin(self.largest, cursor)
         if begin is not None:
-            query = query.where(cursor > begin if self.source.range_start == "open" and self.largest is not None else cursor >= begin)
-        query = query.where(cursor < last if self.source.range_end == "open" else cursor <= last)
+            first = _as_stored(begin, stored)
+            query = query.where(cursor > first if self.source.range_start == "open" and self.largest is not None else cursor >= first)
+        query = query.where(cursor < stored if self.source.range_end == "open" else cursor <= stored)
         for rows in self._parts(query.order_by(cursor, *(self.table.c[key] for key in self.keys if key in self.table.c))):
             yield from self._piece(rows, [row[-1] for row in rows])
 
@@ -132,20 +144,54 @@ class _Reading:
         result = self.connection.execution_options(stream_results=True, max_row_buffer=_AT_ONCE).execute(query)
         parts = result.partitions(self.source.file_rows)
         try:
-            while rows := next(parts, None):
+            while True:
+                with self._of_its_type():
+                    rows = next(parts, None)
+                if not rows:
+                    return
                 yield rows
-        except (TypeError, ValueError) as error:  # SQLite keeps anything in a column of any type
-            raise SourceRefused(
-                f"The table {self.source.table} has a value that is not of its column's type ({error}): what follows was not read. "
-                "Correct it, or read a view that leaves it out."
-            ) from None
         finally:
             with suppress(sa.exc.DBAPIError):  # of a server that is gone
                 result.close()
 
+    @contextmanager
+    def _of_its_type(self) -> Iterator[None]:
+        """Around what asks for values: SQLite keeps anything in a column of any type."""
+        try:
+            yield
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SourceRefused(
+                f"The table {self.source.table} has a value that is not of its column's type ({error}): what follows was not read. "
+                "Correct it, or read a view that leaves it out."
+            ) from None
+
+    def _refuse_cursors(self, values: Sequence[Any]) -> None:
+        """Raises SourceRefused where values of the cursor are none that grow, or cannot be compared with each other."""
+        kinds = {_kind(value) for value in values}
+        if unknown := sorted(kind for kind in kinds if not kind.startswith("a ")):
+            raise SourceRefused(
+                f"The cursor {self.source.cursor} of {self.source.table} is of the type {', '.join(unknown)}, which cannot be one: name a "
+                "column with numbers, times or texts, or read a view that has it as one of these."
+            )
+        if len(kinds) > 1:
+            raise SourceRefused(
+                f"The cursor {self.source.cursor} of {self.source.table} has values of several types, which have no order, or is of "
+                f"another type than when it was read: {', '.join(sorted(kinds))}. Correct them, or if the column is another now, read "
+                f"the table from its beginning: perennial collect --dataset {self.look.dataset.name} --anew"
+            )
+
+    def _stored(self, last: Any) -> Any:
+        """The largest value of the cursor as the database compares it: SQLite has times as texts, each writer in a form of its own."""
+        if self.connection.dialect.name != "sqlite" or not isinstance(last, datetime):
+            return last
+        cursor = self.table.c[self.source.cursor]
+        return sa.literal(self.connection.execute(sa.select(sa.type_coerce(sa.func.max(cursor), sa.String))).scalar(), sa.String)
+
     def _piece(self, rows: Sequence[sa.Row[Any]], cursors: list[Any]) -> Iterator[Piece]:
+        if self.source.cursor:
+            self._refuse_cursors(cursors)
         table = self._as_table(rows)
-        hashed = table.append_column(CURSOR, pa.array([None if c is None else as_text(c) for c in cursors], pa.string()))
+        hashed = table.append_column(self.cursor_name, pa.array([None if c is None else as_text(c) for c in cursors], pa.string()))
         sifted = self.overlap.sift(hashed, self.keys)
         largest = cursors[-1]
         since = None if largest is None else self._begin(largest, self.table.c[self.source.cursor])
@@ -215,24 +261,19 @@ class _Reading:
             return _first(self.source.since, cursor.type) if self.source.since else None
         if not self.source.lag:
             return largest
-        if isinstance(largest, datetime):
-            return largest - timedelta(seconds=self.source.lag)
-        if isinstance(largest, date):
-            return largest - timedelta(days=-(-self.source.lag // 86400))
-        if isinstance(largest, (int, Decimal)):
-            return largest - (int(self.source.lag) if self.source.lag == int(self.source.lag) else Decimal(str(self.source.lag)))
-        if isinstance(largest, float):
-            return largest - self.source.lag
-        raise SourceRefused(
-            f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text, from which "
-            "nothing can be subtracted. Leave the lag out, or take a time or a number as the cursor."
-        )
+        if isinstance(largest, str):
+            raise SourceRefused(
+                f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text, from which "
+                "nothing can be subtracted. Leave the lag out, or take a time or a number as the cursor."
+            )
+        return _before(largest, self.source.lag)
 
 
 def _reflected(source: SqlSource, connection: sa.Connection, dataset: str) -> sa.Table:
     """The table as the database describes it. Raises SourceRefused where there is none of its name."""
+    reading: dict[str, Any] = {"autoload_with": connection, "resolve_fks": False}  # tables that it refers to may be missing
     try:
-        return sa.Table(source.table, sa.MetaData(), schema=source.namespace or None, autoload_with=connection)
+        return sa.Table(source.table, sa.MetaData(), schema=source.namespace or None, **reading)
     except sa.exc.NoSuchTableError:
         names = sorted(sa.inspect(connection).get_table_names(schema=source.namespace or None))
         raise SourceRefused(
@@ -245,9 +286,46 @@ def _first(since: str, kind: sa.types.TypeEngine[Any]) -> Any:
     """The value that `since` of a spec stands for in a column of that type."""
     try:
         python = kind.python_type
-        return python.fromisoformat(since) if python in (datetime, date) else python(since)
+        value = python.fromisoformat(since) if python in (datetime, date) else python(since)
+        if _kind(value) == "NaN":
+            raise ValueError("nothing is larger")
+        if isinstance(value, datetime) and value.tzinfo and not getattr(kind, "timezone", False):
+            raise ValueError("it has an offset, and the column has times without one")
     except (NotImplementedError, ValueError, ArithmeticError) as error:
         raise SourceRefused(f"since={since!r} of the source is no value of a column of the type {kind} ({error}).") from None
+    return value
+
+
+def _before(largest: Any, lag: float) -> Any:
+    """What lies a lag before a value of the cursor; None where nothing can: it is before all values."""
+    try:
+        if isinstance(largest, datetime):
+            return largest - timedelta(seconds=lag)
+        if isinstance(largest, date):
+            return largest - timedelta(days=-(-lag // 86400))
+    except OverflowError:
+        return None
+    if isinstance(largest, float):
+        return largest - lag
+    before = largest - (int(lag) if lag == int(lag) else Decimal(str(lag)))
+    return before if isinstance(largest, Decimal) or before >= _SMALLEST else None
+
+
+def _as_stored(value: Any, last: Any) -> Any:
+    """A value of the cursor as the database compares it with the largest one: the shortest form of a time is smaller than all others."""
+    if not isinstance(last, sa.BindParameter):
+        return value
+    text = value.isoformat("T" if "T" in str(last.value) else " ")
+    return sa.literal(text.rstrip("0") if value.microsecond and not value.tzinfo else text, sa.String)
+
+
+def _kind(value: Any) -> str:
+    """What a value of a cursor is, begun with `a `; the name of its type where no cursor is of it. Of one kind all have an order."""
+    if isinstance(value, datetime):
+        return "a time with an offset" if value.tzinfo else "a time without an offset"
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return "NaN" if math.isnan(value) else "a number"
+    return {date: "a date", str: "a text"}.get(type(value), type(value).__name__)
 
 
 def _engine(source: SqlSource, connection: Connection | None) -> sa.Engine:
@@ -295,18 +373,20 @@ def _where(source: SqlSource) -> str:
 @contextmanager
 def _sentences(dataset: str, source: SqlSource, engine: sa.Engine) -> Iterator[None]:
     """What a database says, as a sentence of ours."""
-    place = engine.url.render_as_string(hide_password=True)
+    place = engine.url.set(query={}).render_as_string(hide_password=True)  # parameters may be secrets, too
     try:
         yield
     except sa.exc.DBAPIError as error:
         why = said(cast(Exception, error.orig))
-        if error.connection_invalidated or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+        undecoded = "decode" in why.lower()  # SQLite's word for a text that is no UTF-8: trying again does not help
+        if error.connection_invalidated or (not undecoded and isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))):
             raise SourceUnreachable(
                 f"The database of {dataset} at {place} cannot be read: {why}. "
                 f"What was read before is safe; check the server and {_where(source)}, and run it again."
             ) from error
         raise SourceRefused(
-            f"The database of {dataset} at {place} refuses to be read: {why}. Give the user the right, or correct the source."
+            f"The database of {dataset} at {place} refuses to be read: {why}. Give the user the right, or correct the source; values that "
+            "cannot be read may be left out by a view."
         ) from error
 
 

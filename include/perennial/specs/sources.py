@@ -9,12 +9,18 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from perennial.specs.base import CronLine, Spec
 
-_SECRET = re.compile(r"//[^/@\s]*:[^/@\s]+@")  # a password in an address
+# A password in an address: before its server, or among its parameters.
+_SECRET = re.compile(
+    r"//[^/@\s]*:[^/@]+@|[?&;][^=&;]*(password|passwd|pwd|secret|api_?key|access_?key|access_token|auth_token)[^=&;]*=[^&;]"
+    r"|[?&;](token|sig)=[^&;]",
+    re.IGNORECASE,
+)
+_SQL_SECRET = re.compile(r"[^:/]+://[^:/]*:[^@]*@")  # as SQLAlchemy finds it, which takes a slash for a part of a password
 
 
-def without_secret(address: str) -> str:
+def without_secret(address: str, *further: re.Pattern[str]) -> str:
     """An address as it is given. Raises ValueError where it holds a password: specs lie in a repository that many read."""
-    if _SECRET.search(address):
+    if any(pattern.search(address) for pattern in (_SECRET, *further)):
         raise ValueError("the address holds a password, and specs lie in a repository: name a connection instead (connection=...)")
     return address
 
@@ -90,7 +96,7 @@ class SqlSource(SourceSpec):
     @field_validator("url")
     @classmethod
     def _has_no_password(cls, url: str) -> str:
-        return without_secret(url)
+        return without_secret(url, _SQL_SECRET)
 
     @model_validator(mode="after")
     def _fits(self) -> SqlSource:

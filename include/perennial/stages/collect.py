@@ -53,12 +53,12 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", anew: 
         SettingMissing: the connection is not known.
     """
     spec = dataset_spec(dataset)
-    if spec.source is None:
-        raise SourceRefused(f"{dataset} has no source: files land in {store.uri(folder(dataset))}/. Name one in its spec (source=...).")
     collected = CollectedLog(store, dataset, folder(dataset))
     late = collected.finish()
     if late:
         log.info("%s landed that an earlier try had read: %s.", counted(len(late), "file"), ", ".join(late[:5]))
+    if spec.source is None:
+        raise SourceRefused(f"{dataset} has no source: files land in {store.uri(folder(dataset))}/. Name one in its spec (source=...).")
     if spec.source.days_of_answers is not None:
         collected.forget_answers(spec.source.days_of_answers)
     newest = collected.newest()

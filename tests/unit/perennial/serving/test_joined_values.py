@@ -213,3 +213,50 @@ def test_a_key_of_numbers_is_an_input_too() -> None:
     })  # fmt: skip
     request = read_request(b'{"data": {"rows": [{"n": 3}]}}', signature, finder=Asked())
     assert (request.rows, signature.joins[0].key) == ([{"n": 3, "x": None}], (Input("n", "int"),))
+
+
+@pytest.mark.parametrize("content", [b"", b"half written", b"SQLite format 3\0" + b"x" * 5000])
+def test_a_file_that_this_machine_damaged_is_fetched_again(tmp_path: Path, content: bytes) -> None:
+    """SY-03, SE-02: A server that finds a broken file where it had fetched one, after a power cut, takes the store's."""
+    store = FolderStore(str(tmp_path / "store"))
+    export(store, tmp_path, 1, (["north"], NOON, {"waiting": 7}))
+    (join, _), folder = SIGNATURE.joins, tmp_path / "here"
+    folder.mkdir()
+    note = Note.model_validate_json(store.read(PLACE))
+    (folder / f"{note.sha256}.sqlite").write_bytes(content)
+    values = JoinedValues(store, (join,), folder, refresh_seconds=1000)
+    assert values.find(join, '["north"]', NOON).values == {"waiting": 7}
+    values.close()
+
+
+def test_no_request_fails_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """SY-03, SE-02: What is no such file counts as unavailable, and the next look takes a better one."""
+    store = FolderStore(str(tmp_path / "store"))
+    path = tmp_path / "garbage"
+    path.write_bytes(b"garbage" * 1000)
+    store.upload(path, "online/depots/1.sqlite")
+    sha256 = store.sha256("online/depots/1.sqlite")
+    note = Note(file="online/depots/1.sqlite", sha256=sha256, version=1, columns=("waiting",), keys=1, made=NOON)
+    store.write(PLACE, note.model_dump_json().encode())
+    (join, _) = SIGNATURE.joins
+    values = JoinedValues(store, (join,), tmp_path / "here", refresh_seconds=1000)
+    assert values.find(join, '["north"]', NOON).state == "unavailable"
+    export(store, tmp_path, 2, (["north"], NOON, {"waiting": 7}))
+    values.refresh()
+    assert values.find(join, '["north"]', NOON).state == "found"
+    values.close()
+
+
+def test_another_version_with_the_same_values_keeps_its_file(tmp_path: Path) -> None:
+    """SY-03: The file of the values that are asked stays on this machine."""
+    store = FolderStore(str(tmp_path / "store"))
+    (join, _), folder = SIGNATURE.joins, tmp_path / "here"
+    export(store, tmp_path, 1, (["north"], NOON, {"waiting": 7}))
+    values = JoinedValues(store, (join,), folder, refresh_seconds=1000)
+    (fetched,) = folder.iterdir()
+    note = Note.model_validate_json(store.read(PLACE))
+    store.write(PLACE, note.model_copy(update={"version": 2}).model_dump_json().encode())
+    values.refresh()
+    assert list(folder.iterdir()) == [fetched]
+    assert values.find(join, '["north"]', NOON).state == "found"
+    values.close()

@@ -186,3 +186,26 @@ def test_specs_that_do_not_fit(given: dict[str, Any], why: str) -> None:
     """DM-01, SC-05: A password in a spec, and settings that contradict each other."""
     with pytest.raises(ValidationError, match=why):
         FilesSource(**given)
+
+
+def test_a_name_that_is_no_text_is_taken(tmp_path: Path) -> None:
+    """DM-01: A disk's file names are bytes: one that is no UTF-8 is taken once like any other."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.csv"))
+    path.write_text("id,at\n1,2026-03-01 08:00:00\n")
+    os.utime(path, (1e9, 1e9))
+    columns = (Column(name="id", type="int"), Column(name="at", type="timestamp"))
+    spec = DatasetSpec(
+        name="orders",
+        title="Orders",
+        owner="shop",
+        key=("id",),
+        event_time="at",
+        columns=columns,
+        source=FilesSource(url=f"file://{folder}"),
+    )
+    orders = Collecting(spec, tmp_path / "store")
+    assert len(orders.collect().files) == 1
+    assert orders.take_in().refused == {}
+    assert orders.collect().files == ()

@@ -143,3 +143,17 @@ def test_values_are_told_apart_by_type() -> None:
     for value in (1, "1", 1.5, None, "None", True, b"1"):
         assert overlap.sift(pa.table({"v": [value]}), ()).fresh == [True]
         overlap.keep(pa.table({"v": [value]}), [None], (), None)
+
+
+def test_texts_that_may_be_equal_for_a_database_are_kept(tmp_path: Path) -> None:
+    """DM-01: Of texts those are forgotten that differ from the border in more than case, accents and blanks around them: no database reads
+    them again, whatever its order is."""
+    overlap = Overlap()
+    marks = ["Été", "ete ", "ETE", "eté", "etez", "zebra", "a"]
+    rows = _rows(*((number, mark) for number, mark in enumerate(marks)))
+    _read(overlap, rows, marks, since="ete")
+    assert len(overlap) == 4
+    overlap = _again(overlap, tmp_path)
+    assert overlap.sift(rows, ("id",)).fresh == [False] * 4 + [True] * 3
+    _read(overlap, _rows((9, "x")), ["X"], since="x")
+    assert len(overlap) == 1

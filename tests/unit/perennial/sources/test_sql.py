@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -251,6 +252,10 @@ def test_what_is_not_there_is_a_sentence(tmp_path: Path, sql: Sql) -> None:
     ("given", "why"),
     [
         ({"url": "postgresql://a:b@h/d", "table": "t"}, "the address holds a password"),
+        ({"url": "postgresql://a:b/c@h/d", "table": "t"}, "the address holds a password"),
+        ({"url": "postgresql://a:b c@h/d", "table": "t"}, "the address holds a password"),
+        ({"url": "postgresql://h/d?user=a&password=b", "table": "t"}, "the address holds a password"),
+        ({"url": "postgresql://h/d?sslPassword=b", "table": "t"}, "the address holds a password"),
         ({"table": "t"}, "either url or connection"),
         ({"url": "sqlite://", "connection": "c", "table": "t"}, "either url or connection"),
         ({"connection": "c", "table": "t", "lag": 3}, "are about a cursor"),
@@ -276,3 +281,138 @@ def test_values_that_do_not_fit_are_refused_by_row(tmp_path: Path, sql: Sql) -> 
     sql("insert into orders values (3, '2026-03-01', 1, 'x', 'then', '')", "insert into orders values (4, 'noon', 1, 'x', 4, '')")
     with pytest.raises(SourceRefused, match=r"a value that is not of its column's type .*noon"):
         _orders(tmp_path, table="orders").collect(anew=True)
+
+
+@pytest.mark.parametrize("form", ["2026-03-01 08:00:00", "2026-03-01T08:00:00", "2026-03-01 08:00:00.5", "2026-03-01 08:00:00.250000"])
+def test_times_that_sqlite_has_as_texts(tmp_path: Path, form: str) -> None:
+    """DM-01: In whatever form a writer puts times into SQLite, the newest is read, and what comes later with the same time, too."""
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("create table orders (id integer, at timestamp)")
+        database.execute("insert into orders values (1, ?)", [form.replace("08:", "07:")])
+        database.execute("insert into orders values (2, ?)", [form])
+    spec = DatasetSpec(
+        name="orders", title="Orders", owner="shop", key=("id",), event_time="at",
+        columns=(Column(name="id", type="int"), Column(name="at", type="timestamp")),
+        source=SqlSource(url=f"sqlite:///{tmp_path}/shop.db", table="orders", cursor="at"),
+    )  # fmt: skip
+    orders = Collecting(spec, tmp_path / "store")
+    assert orders.collect().rows == 2
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("insert into orders values (3, ?)", [form])
+    again = orders.collect()
+    assert (again.rows, again.repeated) == (1, 1)
+    assert orders.collect().rows == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        ("boolean", "1", "of the type bool"),
+        ("blob", "x'00ff'", "of the type bytes"),
+        ("time", "'08:00:00'", "of the type time"),
+        ("timestamp", "'zzz'", "not of its column's type"),
+        ("integer", "'abc'", "a number, a text"),
+    ],
+)
+def test_cursors_that_have_no_order_are_refused(tmp_path: Path, sql: Sql, kind: str, value: str, why: str) -> None:
+    """DM-01: A cursor whose values do not grow, or are of several types, is a sentence, and nothing is read by it."""
+    sql(f"alter table orders add column mark {kind}", _row(1).replace("'x')", "'x', 5)") if kind == "integer" else "select 1")
+    sql(_row(2).replace("'x')", f"'x', {value})"))
+    with pytest.raises(SourceRefused, match=why):
+        _orders(tmp_path, cursor="mark").collect()
+
+
+def test_a_cursor_of_another_type_than_before(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: Where the column was changed meanwhile, the watermark is of another kind: a sentence says what to do."""
+    sql(_row(1))
+    orders = _orders(tmp_path)
+    orders.collect()
+    sql("drop table orders", "create table orders (id integer, at timestamp, amount numeric, city text, changed timestamp, secret text)")
+    sql(_row(2, changed="'2026-03-01 08:00:00'"))
+    with pytest.raises(SourceRefused, match=r"a number, a time without an offset.*--anew"):
+        orders.collect()
+
+
+def test_a_table_that_was_made_anew_is_told(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: A cursor that begins again is below the watermark: nothing is new, and a word says why that may be wrong."""
+    sql(_row(10))
+    orders = _orders(tmp_path)
+    assert "made anew" not in orders.collect().sentence + orders.collect().sentence
+    sql("delete from orders", _row(3))
+    assert "The largest changed of orders is 3 now, and was 10" in orders.collect().sentence
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "date", "integer"])
+def test_a_lag_that_goes_beyond_all_values(tmp_path: Path, sql: Sql, kind: str) -> None:
+    """DM-01: A lag that no value is before begins at the beginning."""
+    sql(f"alter table orders add column mark {kind}")
+    value = {"timestamp": "'2026-03-01 08:00:00'", "date": "'2026-03-01'", "integer": "5"}[kind]
+    sql(_row(1).replace("'x')", f"'x', {value})"))
+    orders = _orders(tmp_path, cursor="mark", lag=1e300)
+    assert orders.collect().rows == 1
+    sql(_row(2).replace("'x')", f"'x', {value})"))
+    assert orders.collect().rows == 1
+
+
+def test_texts_that_the_database_takes_for_equal(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: A database may order texts without regard to case: what is read again by that lands once."""
+    sql("alter table orders add column mark text collate nocase")
+    sql(*(_row(number).replace("'x')", f"'x', '{mark}')") for number, mark in enumerate(("a", "B", "b"), start=1)))
+    orders = _orders(tmp_path, cursor="mark")
+    assert [orders.collect().rows, orders.collect().rows] == [3, 0]
+
+
+def test_odd_names(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: Tables and columns may be called anything, a column as the cursor is called within a look, and refer to what is not there."""
+    name = 'Group By "of" %(x)s :y ' + "t" * 250
+    quoted = '"' + name.replace('"', '""') + '"'
+    sql(f"create table {quoted} (id integer, at timestamp, _cursor text, {quoted} integer, other integer references nowhere (id))")
+    sql(f"insert into {quoted} values (1, '2026-03-01 08:00:00', 'x', 7, 8)")
+    spec = DatasetSpec(
+        name="orders", title="Orders", owner="shop", key=("id",), event_time="at", files=FileForm(fields={"mark": "_cursor", "n": name}),
+        columns=(
+            Column(name="id", type="int"), Column(name="at", type="timestamp"),
+            Column(name="mark", type="string"), Column(name="n", type="int"),
+        ),
+        source=SqlSource(url=f"sqlite:///{tmp_path}/shop.db", table=name, cursor=name),
+    )  # fmt: skip
+    orders = Collecting(spec, tmp_path / "store")
+    assert [orders.collect().rows, orders.collect().rows] == [1, 0]
+    orders.take_in()
+    assert orders.rows() == [{"id": 1, "at": datetime(2026, 3, 1, 8), "mark": "x", "n": 7}]
+
+
+@pytest.mark.parametrize("since", ["nan", "2026-03-01T08:00:00+02:00"])
+def test_a_since_that_means_nothing(tmp_path: Path, sql: Sql, since: str) -> None:
+    """DM-01: A beginning that nothing is after, or whose offset the column has not, is refused."""
+    sql("alter table orders add column mark float", _row(1).replace("'x')", "'x', 1)"))
+    with pytest.raises(SourceRefused, match="is no value of a column"):
+        _orders(tmp_path, cursor="mark" if since == "nan" else "at", since=since).collect()
+
+
+def test_a_text_that_is_no_text(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: Bytes that are no UTF-8 are refused: trying again does not help."""
+    sql(_row(1).replace("'Rome'", "cast(x'ff41' as text)"))
+    with pytest.raises(SourceRefused, match="decode"):
+        _orders(tmp_path).collect()
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {"type": "postgres", "host": "127.0.0.1", "port": 1, "login": "u", "password": "PLANTED"},
+        {"type": "postgres", "host": "127.0.0.1", "port": 1, "login": "u", "extra": {"sslpassword": "PLANTED"}},
+        {"url": "postgresql://127.0.0.1:1/d?user=u&password=PLANTED"},
+        {"url": "postgresql://u:PLAN/TED@127.0.0.1:1/d"},
+        {"url": "postgresql://u:PLANTED@127.0.0.1:port/d"},
+    ],
+)
+def test_no_sentence_has_a_password(tmp_path: Path, connection: dict[str, Any]) -> None:
+    """SE-04: Wherever in a connection it stands, neither the sentence nor what caused it shows it."""
+    orders = _orders(tmp_path, url="", connection="shop")
+    orders = Collecting(orders.spec, tmp_path / "store", {"shop": connection})
+    with pytest.raises((SourceUnreachable, SettingMissing)) as caught:
+        orders.collect()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "PLANTED" not in told
+    assert "PLAN/TED" not in told
