@@ -191,20 +191,20 @@ class CollectedLog:
         """Copy a memory to a local file.
 
         Raises:
-            StoredDataDamaged: it is not there, or is none.
+            StoredDataDamaged: it is not there.
         """
-        import pyarrow.parquet as pq  # here: views read the log without it
-
         try:
             self.store.download(key, path)
-            pq.read_metadata(path)
-        except (KeyError, ValueError) as error:
-            why = "is missing" if isinstance(error, KeyError) else "is damaged"
-            raise StoredDataDamaged(
-                f"{key} {why}, so that nobody knows which rows of {self.dataset} were read of the overlap: restore it from a backup, "
-                f"or begin anew (perennial collect --dataset {self.dataset} --anew)."
-            ) from None
+        except KeyError:
+            raise self.lost(key, "is missing") from None
         return path
+
+    def lost(self, key: str, why: str) -> StoredDataDamaged:
+        """What is said where a memory is missing or damaged."""
+        return StoredDataDamaged(
+            f"{key} {why}, so that nobody knows which rows of {self.dataset} were read of the overlap: restore it from a backup, "
+            f"or begin anew (perennial collect --dataset {self.dataset} --anew)."
+        )
 
 
 def _landing_name(name: str, number: int, taken: Collection[str]) -> str:

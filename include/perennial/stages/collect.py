@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from perennial.counted import counted
 from perennial.data.landing import folder
@@ -104,6 +105,11 @@ def _look(
     collected: CollectedLog, spec: DatasetSpec, connection: Connection | None, newest: Entry | None, scratch: Path, notes: list[str]
 ) -> Look:
     memory = collected.download(newest.memory, scratch / "before.parquet") if newest and newest.memory else None
+    if newest and memory:
+        try:
+            pq.read_metadata(memory)
+        except (OSError, ValueError):
+            raise collected.lost(newest.memory, "is damaged") from None
     return Look(spec, connection, newest.watermark if newest else None, memory, scratch, notes, partial(_unfit, spec))
 
 
