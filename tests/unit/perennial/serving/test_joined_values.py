@@ -217,7 +217,7 @@ def test_a_key_of_numbers_is_an_input_too() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"half written", b"SQLite format 3\0" + b"x" * 5000])
 def test_a_file_that_this_machine_damaged_is_fetched_again(tmp_path: Path, content: bytes) -> None:
-    """SY-03, SE-02: A server that finds a broken file where it had fetched one, after a power cut, takes the store's."""
+    """SY-03, SE-01: A server that finds a broken file where it had fetched one, after a power cut, takes the store's."""
     store = FolderStore(str(tmp_path / "store"))
     export(store, tmp_path, 1, (["north"], NOON, {"waiting": 7}))
     (join, _), folder = SIGNATURE.joins, tmp_path / "here"
@@ -230,7 +230,7 @@ def test_a_file_that_this_machine_damaged_is_fetched_again(tmp_path: Path, conte
 
 
 def test_no_request_fails_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """SY-03, SE-02: What is no such file counts as unavailable, and the next look takes a better one."""
+    """SY-03, SE-01: What is no such file counts as unavailable, and the next look takes a better one."""
     store = FolderStore(str(tmp_path / "store"))
     path = tmp_path / "garbage"
     path.write_bytes(b"garbage" * 1000)
