@@ -25,8 +25,8 @@ class Postgres:
         self.user: list[str] = []
         if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
             os.chown(folder, 65534, 65534)
-            for above in (folder.parent, folder.parent.parent):
-                os.chmod(above, 0o755)
+            for above in folder.parents[:3]:  # of this test, its worker and its user
+                os.chmod(above, os.stat(above).st_mode | 0o055)
             self.user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         arguments = ["-D", f"{folder}/data", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
         subprocess.run([*self.user, str(self.bin / "initdb"), *arguments], check=True, capture_output=True, cwd="/")
