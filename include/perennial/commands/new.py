@@ -41,6 +41,8 @@ def run(settings: Settings, store: Store, folder: Path) -> int:
         UnknownName: no project can be made there.
     """
     del store
+    if folder.name == "..":
+        raise UnknownName(f"{folder} is the folder above: name the project, such as {folder.with_name('my-models')}.")
     project = Path(os.path.normpath(folder.expanduser().absolute()))
     refuse_place(project)
     files = project_files(project)

@@ -24,6 +24,7 @@ from requests.utils import parse_header_links
 from perennial.specs import Pagination
 
 Form = Literal["json", "jsonl", "file"]
+_DIGITS = 1000  # of a whole number that is written as a text
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines")
 _FILES = {
     "text/csv": ".csv",
@@ -230,12 +231,17 @@ def ordered(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value.isascii() and value.isdigit():
+        if len(value) > _DIGITS:
+            raise Unclear(f"a number of {len(value)} digits")
         return int(value)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return value
-    return moment.astimezone(timezone.utc) if moment.tzinfo else moment
+    try:
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment
+    except OverflowError:
+        raise Unclear(f"{value}, a time that no calendar has in UTC") from None
 
 
 def _begin(pagination: Pagination) -> int:

@@ -142,3 +142,12 @@ def test_what_is_added_lies_in_the_project(tmp_path, capsys, monkeypatch):
     assert (project / "great_expectations/expectations/sales.json").is_file()
     after = subprocess.run(["git", "-C", str(PROJECT), "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
     assert after == before
+
+
+def test_the_folder_above_is_no_project(tmp_path, monkeypatch):
+    """DE-15: Nobody means it; nothing is written."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UnknownName, match=r"\.\. is the folder above: name the project, such as my-models"):
+        make(Path(".."))
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

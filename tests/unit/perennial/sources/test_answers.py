@@ -195,6 +195,10 @@ def test_values_of_a_cursor_have_an_order() -> None:
     assert ordered("2026-03-01T09:00:00+01:00") == ordered("2026-03-01T08:00:00Z") == datetime(2026, 3, 1, 8, tzinfo=timezone.utc)
     assert ordered("2026-03-01 08:00") == datetime(2026, 3, 1, 8)
     assert (ordered("10") > ordered("9"), ordered(3), ordered(1.5), ordered("b"), ordered("²")) == (True, 3, 1.5, "b", "²")
+    assert ordered("9" * 1000) > 0
+    for wrong in ("9" * 1001, "0001-01-01T00:00:00+14:00"):
+        with pytest.raises(Unclear, match=r"a number of 1001 digits|a time that no calendar has in UTC"):
+            ordered(wrong)
     for wrong, kind in ((True, "bool"), (None, "NoneType"), ([1], "list"), ({}, "dict")):
         with pytest.raises(Unclear, match=f"^{kind}, which is neither a number nor a text"):
             ordered(wrong)
