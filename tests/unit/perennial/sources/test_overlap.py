@@ -157,3 +157,13 @@ def test_texts_that_may_be_equal_for_a_database_are_kept(tmp_path: Path) -> None
     assert overlap.sift(rows, ("id",)).fresh == [False] * 4 + [True] * 3
     _read(overlap, _rows((9, "x")), ["X"], since="x")
     assert len(overlap) == 1
+
+
+def test_what_is_met_again_in_a_look_counts_anew() -> None:
+    """DM-01: Of rows that a look may meet twice, such as on two pages, those that were kept are not fresh."""
+    overlap = Overlap()
+    _read(overlap, _rows((1, "a"), (2, "b")), [1, 2])
+    overlap.meet_again()
+    assert _read(overlap, _rows((2, "b"), (3, "c")), [2, 3])[0] == [False, True]
+    overlap.meet_again()
+    assert overlap.sift(_rows((3, "c")), ("id",)).fresh == [False]
