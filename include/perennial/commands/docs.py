@@ -175,6 +175,8 @@ def _type_words(annotation: Any) -> Iterator[str]:
         yield " or ".join(f"`{v}`" for v in inner)
     elif origin in (types.UnionType, typing.Union):
         yield " or ".join("none" if a is type(None) else _type(a) for a in inner)
+    elif origin is typing.Annotated:
+        yield _type(inner[0])
     elif origin is tuple:
         yield f"{_type(inner[0])}, ..."
     elif origin is dict:

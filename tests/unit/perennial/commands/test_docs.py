@@ -67,6 +67,7 @@ def test_every_setting_argument_and_field_is_told():
 def test_types_and_defaults_read_like_words():
     """MN-19: Nobody should have to know Python's typing to read them."""
     fields = docs.specs_page()
+    assert "Annotated" not in fields  # says nothing of a type
     assert "| `steps` | int, ... | `(5, 25, 50, 100)` |" in fields
     assert "| `max_age_days` | float or none | `30` |" in fields
     assert "| `mode` | `automatic` or `approval` or `manual` | `automatic` |" in fields
