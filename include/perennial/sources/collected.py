@@ -99,8 +99,8 @@ class CollectedLog:
             f"restore it from a backup of the store, or remove {self.folder}/ and read the source from its beginning."
         )
 
-    def finish(self) -> list[str]:
-        """Land what was accepted and has not landed, and remove what never will be; returns the names that landed."""
+    def finish(self) -> tuple[list[str], Entry | None]:
+        """Land what was accepted and has not landed, and remove what never will be; returns the names that landed, and the newest entry."""
         landed = []
         for item in list(self.store.list(f"{self.folder}/aside")):
             aside = _ASIDE.fullmatch(item.key.removeprefix(f"{self.folder}/aside/"))
@@ -114,12 +114,13 @@ class CollectedLog:
                 self._land(item.key, name)
                 landed.append(name)
             self.store.delete(item.key)
-        if newest := self.newest():
+        newest = self.newest()
+        if newest:
             kept = {newest.memory} | ({self.read(newest.number - 1).memory} if newest.number > 1 else set())
             for item in list(self.store.list(f"{self.folder}/memory")):
                 if item.key not in kept:
                     self.store.delete(item.key)
-        return landed
+        return landed, newest
 
     def add(self, place: str, piece: Piece, after: int, run: str) -> Entry:
         """Make a piece safe, then let its files land.

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from perennial.discovery import function_of
 from perennial.errors import PerennialError, SourceRefused, SourceUnreachable
+from perennial.sources.interface import said
 
 
 def function(dataset: str, name: str, arguments: str) -> Callable[..., Any]:
@@ -88,11 +89,12 @@ def as_json(value: Any) -> Any:
 
 
 def _broken(error: Exception, dataset: str, name: str, secrets: Iterable[str]) -> SourceUnreachable:
-    said = " ".join(str(error).split())[:300].rstrip(".")
-    for secret in filter(None, secrets):
-        said = said.replace(secret, "***")
+    words = str(error)
+    for secret in filter(None, secrets):  # before it is cut short, which could leave a part of one
+        words = words.replace(secret, "***")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).stem == dataset]
     at = f" ({dataset}.py, line {frames[-1].lineno})" if frames else ""
     return SourceUnreachable(
-        f"{name} of {dataset} broke with {type(error).__name__}: {said}{at}. What was read before is safe; the next look goes on there."
+        f"{name} of {dataset} broke with {type(error).__name__}: {said(words)}{at}. "
+        "What was read before is safe; the next look goes on there."
     )

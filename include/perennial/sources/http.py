@@ -148,7 +148,7 @@ class Reading:
         largest = self.state.pop("largest", None)
         if largest is not None:
             self.state["cursor"] = largest
-            self.overlap.keep(_table([], [], [], self.keys), [], self.keys, since=ordered(largest))
+            self.overlap.forget(ordered(largest))
         if self.without_cursor:
             has = "has" if self.without_cursor == 1 else "have"
             self.look.notes.append(
@@ -287,7 +287,7 @@ class Reading:
         if self.keys:
             self.overlap.meet_again()
         sifted = self.overlap.sift(table, self.keys)
-        self.overlap.keep(table, [border if value is None else ordered(value) for value in cursors], self.keys, since=None)
+        self.overlap.keep(sifted, [border if value is None else ordered(value) for value in cursors], since=None)
         apart = self.look.dataset.rows == "final"
         for line, fresh, changed in zip(lines, sifted.fresh, sifted.changed, strict=True):
             if fresh:

@@ -76,6 +76,6 @@ class ComeLater(Fault):
         self.at = at
 
 
-def said(error: Exception) -> str:
+def said(words: Exception | str) -> str:
     """What an error says, as the part of a sentence."""
-    return " ".join(str(error).split())[:300].rstrip(" .?!")
+    return " ".join(str(words).split())[:300].rstrip(" .?!")

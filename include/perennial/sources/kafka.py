@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from perennial.counted import counted
 from perennial.errors import SettingMissing, SourceRefused, SourceUnreachable
 from perennial.sources.connections import Connection
-from perennial.sources.interface import Look, Piece, Tally
+from perennial.sources.interface import Look, Piece, Tally, said
 from perennial.sources.offsets import Kept, Offsets, Topic, begins, watermark_of
 from perennial.sources.records import Records
 from perennial.specs import Column, KafkaSource
@@ -375,7 +375,7 @@ class _Client:
         for name, value in self.settings.items():
             if any(word in name for word in ("password", "secret", "pem", "jaas", "oauthbearer")) and len(str(value)) > 2:
                 text = text.replace(str(value), "…")
-        return " ".join(text.split())[:300].rstrip(".")
+        return said(text)
 
 
 def _settings(look: Look, source: KafkaSource, connection: Connection) -> dict[str, Any]:

@@ -6,9 +6,10 @@ equal rows that are both there twice counts. A row whose key was read with other
     >>> import pyarrow as pa
     >>> rows = pa.table({"id": [1, 2], "km": [4.2, 1.0]})
     >>> overlap = Overlap()
-    >>> overlap.sift(rows, keys=("id",)).fresh
+    >>> sifted = overlap.sift(rows, keys=("id",))
+    >>> sifted.fresh
     [True, True]
-    >>> overlap.keep(rows, cursors=[10, 11], keys=("id",), since=11)
+    >>> overlap.keep(sifted, cursors=[10, 11], since=11)
     >>> overlap.write(Path("overlap.parquet"))
     >>> again = Overlap.read(Path("overlap.parquet")).sift(pa.table({"id": [2, 2], "km": [1.0, 3.0]}), keys=("id",))
     >>> again.fresh, again.changed
@@ -40,6 +41,7 @@ class Sifted:
 
     fresh: list[bool]
     changed: list[bool]
+    hashes: list[tuple[bytes, bytes]]  # of the key, empty without keys, and of all values
 
     @property
     def repeated(self) -> int:
@@ -70,12 +72,13 @@ class Overlap:
             self._known |= frozenset(self._keys)
             self._seen, self._of, self._keys = Counter(), {}, Counter()
         self._columns = rows.column_names
-        for key, content in _hashes(rows, keys):
+        hashes = list(_hashes(rows, keys))
+        for key, content in hashes:
             self._met[content] += 1
             new = self._met[content] > self._seen[content] and not (key and key in self._known)
             fresh.append(new)
             changed.append(new and bool(key) and content not in self._of and self._keys[key] > 0)
-        return Sifted(fresh, changed)
+        return Sifted(fresh, changed, hashes)
 
     def meet_again(self) -> None:
         """What comes next in this look may have been met in it: what has its content is no second row, but the same one once more.
@@ -84,16 +87,15 @@ class Overlap:
         """
         self._met = Counter()
 
-    def keep(self, rows: pa.Table, cursors: Sequence[Any], keys: Sequence[str], since: Any) -> None:
+    def keep(self, sifted: Sifted, cursors: Sequence[Any], since: Any) -> None:
         """Remember rows that a look has read, and forget those before a value of the cursor.
 
         Args:
-            rows: as they were read, the repeated ones included.
+            sifted: the rows, the repeated ones included.
             cursors: value of the cursor of each row; all None where there is none.
-            keys: columns that identify a row; none if nothing does.
             since: the next look reads from here on; None keeps all.
         """
-        for (key, content), cursor in zip(_hashes(rows, keys), cursors, strict=True):
+        for (key, content), cursor in zip(sifted.hashes, cursors, strict=True):
             if since is not None and _before(cursor, since):
                 continue
             self._seen[content] = max(self._seen[content], self._met[content])
@@ -101,8 +103,12 @@ class Overlap:
                 self._keys[key] += 1
                 self._of[content] = (key, cursor)
         if since is not None:
-            for content in [content for content, (_, cursor) in self._of.items() if _before(cursor, since)]:
-                self._forget(content)
+            self.forget(since)
+
+    def forget(self, since: Any) -> None:
+        """Forget the rows before a value of the cursor, from which the next look reads."""
+        for content in [content for content, (_, cursor) in self._of.items() if _before(cursor, since)]:
+            self._forget(content)
 
     def _forget(self, content: bytes) -> None:
         key, _ = self._of.pop(content)

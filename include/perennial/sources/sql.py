@@ -196,7 +196,7 @@ class _Reading:
         largest = cursors[-1]
         since = None if largest is None else self._begin(largest, self.table.c[self.source.cursor])
         if self.source.range_start == "closed":
-            self.overlap.keep(hashed, cursors, self.keys, since)
+            self.overlap.keep(sifted, cursors, since)
         moved, self.largest = largest != self.largest, largest
         self.repeated += sifted.repeated
         if not any(sifted.fresh) and not moved:

@@ -55,14 +55,13 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", anew: 
     """
     spec = dataset_spec(dataset)
     collected = CollectedLog(store, dataset, folder(dataset))
-    late = collected.finish()
+    late, newest = collected.finish()
     if late:
         log.info("%s landed that an earlier try had read: %s.", counted(len(late), "file"), ", ".join(late[:5]))
     if spec.source is None:
         raise SourceRefused(f"{dataset} has no source: files land in {store.uri(folder(dataset))}/. Name one in its spec (source=...).")
     if spec.source.days_of_answers is not None:
         collected.forget_answers(spec.source.days_of_answers)
-    newest = collected.newest()
     _refuse_other(spec.source, newest, dataset, anew=anew)
     connection = _connection(settings, spec.source)
     files, tally, notes, again_at = list(late), Tally(), list[str](), None

@@ -108,9 +108,15 @@ def _breaks(connection: Connection, watermark: Any) -> Iterator[Any]:
     raise TimeoutError(f"no answer from reader:{connection.password.get_secret_value()}@shop")
 
 
+def _breaks_at_length(connection: Connection, watermark: Any) -> Iterator[Any]:
+    yield [_row(1)], {"last": 1}
+    raise TimeoutError("x" * 297 + connection.password.get_secret_value())
+
+
 @pytest.mark.parametrize(
     ("collect", "error", "why"),
     [
+        (_breaks_at_length, SourceUnreachable, r"broke with TimeoutError: x{297}\*\*\*"),
         (None, SourceRefused, r"perennial_datasets/orders.py defines no collect\(connection, watermark\): write it there"),
         (
             _breaks,

@@ -22,7 +22,7 @@ def _again(overlap: Overlap, tmp_path: Path) -> Overlap:
 
 def _read(overlap: Overlap, rows: pa.Table, cursors: Sequence[Any], since: Any = None, keys: tuple[str, ...] = ("id",)) -> tuple[Any, Any]:
     sifted = overlap.sift(rows, keys)
-    overlap.keep(rows, cursors, keys, since)
+    overlap.keep(sifted, cursors, since)
     return sifted.fresh, sifted.changed
 
 
@@ -141,8 +141,9 @@ def test_values_are_told_apart_by_type() -> None:
     """DM-01: 1 is not "1", and none is not the word."""
     overlap = Overlap()
     for value in (1, "1", 1.5, None, "None", True, b"1"):
-        assert overlap.sift(pa.table({"v": [value]}), ()).fresh == [True]
-        overlap.keep(pa.table({"v": [value]}), [None], (), None)
+        sifted = overlap.sift(pa.table({"v": [value]}), ())
+        assert sifted.fresh == [True]
+        overlap.keep(sifted, [None], None)
 
 
 def test_texts_that_may_be_equal_for_a_database_are_kept(tmp_path: Path) -> None:
