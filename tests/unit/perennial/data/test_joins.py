@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from perennial import discovery
 from perennial.data import tables
-from perennial.data.joins import FoundRows, as_of, wall
+from perennial.data.joins import FoundRows, JoinedTable, as_of, newest_values, wall
 from perennial.data.merging import Rule
 from perennial.data.snapshots import Snapshot, empty_dataset, joined_with, model_snapshot, table_of
 from perennial.errors import StoredDataDamaged, UnknownName
@@ -480,3 +480,74 @@ def test_a_column_may_say_when_rows_were_known(store: FolderStore, monkeypatch: 
     newest = tell(4, 20.0)
     assert list(prices_of(newest).values()) == [None, 20.0]
     assert "before" not in digests_since(newest, last)
+
+
+def test_of_one_time_what_was_known_last_counts() -> None:
+    """DM-13: Not what came last: where a column says since when rows were known, a row that landed first may have been told last."""
+    when = pa.timestamp("us")
+    facts = pa.table({
+        "_k0": ["a", "a"], "_t": pa.array([day(1)] * 2, when), "_known": pa.array([day(3), day(2)], when), "_gone": pa.nulls(2, when),
+        "_version": [1, 2], "_r0": [1, 2],
+    })  # fmt: skip
+    rows = pa.table({"shop": ["a", "a"], "at": pa.array([day(2), day(4)], when)})
+    assert as_of(rows, "at", facts, ["shop"], timedelta(days=9)).to_pylist() == [1, 0]
+
+
+def test_the_last_moment_of_a_history_belongs_to_it(store: FolderStore) -> None:
+    """DM-13: What landed at `history_until` itself counts as known when it happened, and what it replaced as never said; what landed a
+    moment later follows the rule."""
+    model = MODEL.model_copy(update={"joins": (JOIN.model_copy(update={"history_until": day(5)}),)})
+    order(store, pa.table({"shop": ["a", "b", "c"], "at": pa.array([day(2)] * 3, pa.timestamp("us"))}))
+    land(store, 1, [Line(1, "a", 1, 10)])
+    land(store, 5, [Line(1, "b", 1, 20)])
+    land(store, 5 + 1 / 86_400e3, [Line(2, "c", 1, 30)])
+    assert prices_of(model_snapshot(store, model)) == {0: None, 1: 20.0, 2: None}
+
+
+def test_a_row_of_a_history_counts_at_the_latest_when_it_was_loaded(store: FolderStore) -> None:
+    """DM-13: The usual delay only brings a row's knowledge forward: one whose delay would end after its batch came is known since then."""
+    join = JOIN.model_copy(update={"history_until": day(6), "history_delay_hours": 24.0 * 9})
+    model = MODEL.model_copy(update={"joins": (join,)})
+    order(store, pa.table({"shop": ["a", "a"], "at": pa.array([day(2), day(4)], pa.timestamp("us"))}))
+    land(store, 3, [Line(1, "a", 1, 10)])
+    assert prices_of(model_snapshot(store, model)) == {0: None, 1: 10.0}
+
+
+def joined(store: Store) -> JoinedTable:
+    """The prices of now, as a join reads them."""
+    snapshot = model_snapshot(store, MODEL)
+    assert snapshot is not None
+    assert snapshot.joins is not None
+    return snapshot.joins.joined[0]
+
+
+def test_servers_get_the_newest_of_each_key_and_what_is_yet_to_happen(store: FolderStore) -> None:
+    """DM-13: No older one, nothing that was deleted or that a correction took away; of one key and time what was known last."""
+    order(store)
+    land(store, 1, [Line(1, "a", 0, 10), Line(2, "a", 2, 20), Line(3, "a", 2, 25), Line(4, "b", 1, 30), Line(5, "c", 1, 40)])
+    land(store, 2, [Line(2, "a", 2, 21), Line(4, "b", 1, gone=True), Line(5, "c", 9, 50)])
+    land(store, 4, [Line(6, "a", 3, 60)])
+
+    def values(now: float) -> list[tuple[Any, ...]]:
+        batches = newest_values(joined(store), ["price", "shop"], day(now))
+        return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+
+    for now in (2, 3):
+        assert values(now) == [("a", day(2), 21.0), ("c", day(9), 50.0)]
+    assert values(4) == [("a", day(3), 60.0), ("c", day(9), 50.0)]
+    assert values(9) == [("a", day(3), 60.0), ("c", day(9), 50.0)]
+
+
+def test_a_batch_that_is_taken_out_is_news_once(store: FolderStore) -> None:
+    """DM-13, DM-02: To a training from before it, not to one after it, nor to a version of the table that still has it."""
+    order(store)
+    land(store, 1, [Line(1, "a", 1, 10)], "first")
+    land(store, 1, [Line(2, "a", 1, 20)], "second")
+    before = joined(store)
+    table_of(store, PRICES).remove(f"{'second':>64}", {"by": "tests", "reason": "wrong"})
+    after = joined(store)
+    assert after.source.version == before.source.version + 1
+    late = day(0)  # no landing is as early
+    assert after.shows_more(before.source.version, late)
+    assert not after.shows_more(after.source.version, late)
+    assert not before.shows_more(before.source.version - 1, late)
