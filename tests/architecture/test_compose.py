@@ -220,7 +220,7 @@ def test_single_host_has_the_versions_of_the_tools() -> None:
 def test_dashboards_ask_for_what_is_there(dashboard: Path) -> None:
     """MN-15, SY-22: Each panel asks the chosen Prometheus for series that a server of the platform has, says what it shows, and overlaps no
     other."""
-    files = ("serving/seldon_model", "local/metrics_server", "local/machine_gauges", "views/gauges")
+    files = ("serving/server_metrics", "local/metrics_server", "local/machine_gauges", "views/gauges")
     served = "".join((ROOT / f"include/perennial/{file}.py").read_text() for file in files)
     found = json.loads(dashboard.read_text())
     taken: set[tuple[int, int]] = set()

@@ -39,10 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     from seldon_core.gunicorn_utils import UserModelApplication
 
     from perennial.serving.seldon_model import SeldonModel
+    from perennial.serving.served_version import ServedVersion
     from perennial.settings import Settings
 
     settings = Settings.from_environment()
-    model = SeldonModel(given.model, given.version, given.digest, settings)
+    model = SeldonModel(ServedVersion(given.model, given.version, given.digest, settings))
     options = {
         "bind": f"unix:{given.socket}" if given.socket else f"{settings.host}:{given.port}",
         "umask": 0o077,  # the socket is this user's

@@ -20,13 +20,14 @@ from perennial.serving.server import application  # noqa: E402
 if __name__ == "__main__":
     name, version, digest = sys.argv[1:]
     from perennial.serving.seldon_model import SeldonModel
+    from perennial.serving.served_version import ServedVersion
 
-    model = SeldonModel(name, int(version), digest)
-    app = application(model)
-    model.load()
+    served = ServedVersion(name, int(version), digest)
+    app = application(SeldonModel(served))
+    served.load()
     client = app.test_client()
     for line in sys.stdin:
         given = json.loads(line)
         answer = client.post(given["path"], data=base64.b64decode(given["body"]), content_type=given["type"])
         print(json.dumps({"status": answer.status_code, "text": answer.get_data(as_text=True)}), flush=True)
-    model.close()
+    served.close()

@@ -1,0 +1,170 @@
+"""One version of one model as a server has it: fetched, checked against its golden rows, then asked for scores and told outcomes.
+
+Knows no network: whichever server runs hands it bodies and headers, and sends what it gives. So all of them answer alike, count alike and
+record alike.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
+from perennial.lineage import version_folder
+from perennial.serving.joined_values import JoinedValues
+from perennial.serving.limits import REPLAYED
+from perennial.serving.prediction_log import OutcomeLog, PredictionLog
+from perennial.serving.refused import Refused, bad_request
+from perennial.serving.request import BadRequest, read_feedback, read_request
+from perennial.serving.scorer import Scorer, ScoringFailed
+from perennial.serving.server_metrics import ServerMetrics
+from perennial.settings import Settings
+from perennial.store import open_store
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 20  # of the fields that a version ignored, in its answer
+PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
+VERSION_HEADER = "x-perennial-version"
+
+
+class ServedVersion:
+    """One version, served by this process."""
+
+    def __init__(self, model: str, version: int, digest: str, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.from_environment()
+        self.model, self.version, self.digest = model, int(version), digest
+        self.store = open_store(self.settings.store)
+        self.ready = False
+        self.joined: JoinedValues | None = None
+        self.refused = False  # not ready, and starting again would not help
+        self.reason = "The version is being loaded."
+        self.metrics = ServerMetrics(model, self.version)
+        self._tags = {"model": model, "version": self.version}
+
+    def load(self) -> None:
+        """Fetch and load the version, replay its golden rows, open the logs. Called in the process that answers, after any fork.
+
+        A version that must not serve stays up and says why on /ready; what another try may mend ends the process.
+
+        Raises:
+            RuntimeError: the store does not answer. Never AttributeError: Seldon's wrapper takes that for a class without `load`.
+        """
+        try:
+            folder = version_folder.fetch(
+                self.store, self.model, self.digest, self.settings.home / "serving" / "versions" / self.model / str(self.version)
+            )
+            self.scorer = Scorer(Path(folder))
+            difference = self.scorer.replay()
+        except (ScoringFailed, StoredDataDamaged, UnknownName) as error:
+            difference = str(error)
+        except (PerennialError, KeyError, AttributeError) as error:
+            raise RuntimeError(f"Version {self.version} of {self.model} cannot be fetched: {error}") from error
+        self.joined = (
+            JoinedValues(self.store, self.scorer.signature.joins, self.settings.home / "serving" / "online") if not difference else None
+        )
+        self.predictions = PredictionLog(self.store, self.model, self.version)
+        self.outcomes = OutcomeLog(self.store, self.model, self.version)
+        self.metrics.dropped.set_function(lambda: self.predictions.segments.dropped)
+        atexit.register(self.close)
+        if difference:
+            self.refused, self.reason = True, f"Version {self.version} of {self.model} must not serve. {difference}"
+            log.error("%s", self.reason)
+            return
+        self.ready, self.reason = True, ""
+        log.info("Version %d of %s is ready: its golden rows score as they did in training.", self.version, self.model)
+
+    def close(self) -> None:
+        """Write what the logs still hold."""
+        if self.joined:
+            self.joined.close()
+        self.predictions.segments.close()
+        self.outcomes.segments.close()
+
+    def answer(self, body: bytes | str, headers: Mapping[str, str]) -> bytes:
+        """The answer to one prediction request; names of headers are asked for in lower case.
+
+        Raises:
+            Refused: 400 for a request that does not fit, 500 if the version fails, 503 if it is not ready.
+        """
+        begun = time.perf_counter()
+        # Only on one machine, where the gateway removes the header of callers.
+        counts = self.settings.serving != "local" or REPLAYED not in headers
+        try:
+            self._must_be_ready()
+            request = read_request(body, self.scorer.signature, finder=self.joined.find if self.joined else None)
+            scores = self.scorer.score(request.columns)
+        except BadRequest as error:
+            self.metrics.count("400", time.perf_counter() - begun, counts)
+            raise bad_request(str(error)) from None
+        except ScoringFailed as error:
+            log.error("Version %d of %s: %s", self.version, self.model, error)
+            self.metrics.count("500", time.perf_counter() - begun, counts)
+            raise Refused(500, "SCORING_FAILED", f"Version {self.version} of {self.model}: {error}") from None
+        except Refused:
+            self.metrics.count("503", time.perf_counter() - begun, counts)
+            raise
+        puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
+        tags = {**self._tags, "ignored": [name[:80] for name in request.ignored[:MOST_NAMED]]} if request.ignored else self._tags
+        answer = orjson.dumps(
+            {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": tags}},
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+        seconds = time.perf_counter() - begun
+        self.metrics.count("200", seconds, counts)
+        if not counts:
+            return answer
+        for found in request.found.values():
+            for name, one in found.items():
+                self.metrics.count_found(name, one.state)
+        # Envoy marks mirrored requests so; no caller's host gets past it.
+        shadow = headers.get("host", "").partition(":")[0].endswith("-shadow")
+        self.predictions.record(
+            puid,
+            request.rows,
+            scores,
+            seconds * 1e3,
+            body_bytes=len(body),
+            event_time=request.event_time,
+            shadow=shadow,
+            found=request.found,
+        )
+        return answer
+
+    def take_outcome(self, body: bytes) -> bytes:
+        """Take in the outcome of one prediction row; the answer means that it is stored.
+
+        Raises:
+            Refused: 400 for an outcome that does not fit, 503 if the store does not take it or the version is not ready.
+        """
+        self._must_be_ready()
+        try:
+            prediction_id, outcome = read_feedback(body, self.scorer.outcomes)
+            self.outcomes.record(prediction_id, outcome)
+        except BadRequest as error:
+            raise bad_request(str(error)) from None
+        except StoreUnreachable as error:
+            raise Refused(503, "STORE_UNREACHABLE", str(error)) from None
+        self.metrics.outcomes.inc()
+        return orjson.dumps({"meta": {"puid": prediction_id}})
+
+    def readiness(self) -> dict[str, object]:
+        """Whether the version may be asked, and why not."""
+        return {
+            "ready": self.ready,
+            "refused": self.refused,
+            "reason": self.reason,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+        }
+
+    def _must_be_ready(self) -> None:
+        if not self.ready:
+            raise Refused(503, "NOT_READY", self.reason)
