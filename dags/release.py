@@ -1,7 +1,8 @@
 """Moves traffic from the champion of {title} to a candidate in canary steps, and back if the evidence turns against it.
 
 **When.** A candidate was registered, or by hand. The spec's `release.mode` says what lets a candidate take traffic: the evidence alone
-(`automatic`), a person's approval first (`approval`), or only a person who triggers this DAG (`manual`).
+(`automatic`), a person's approval first (`approval`), or only a person who triggers this DAG (`manual`). With `release.strategy`
+`blue_green` all traffic moves at once, and the version before stays warm.
 
 **What it does.** `move_traffic` looks at the evidence again and again: errors and latency of both arms, unreadable requests, and outcomes
 if there are any. After each look it advances a step, holds, promotes the candidate or rolls it back, and then waits in the
@@ -60,6 +61,10 @@ PARAMS = {
 # One count for the whole release, which may take days; a busy scheduler now and then takes a try for a moment's wait, and traffic must not
 # stand still for it.
 LONG_WAIT = {"retries": 100, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=1)}
+STEPS = {
+    "canary": "Steps: {} percent of the traffic.",
+    "blue_green": "Blue/green: all traffic at once; the champion of now stays warm and can take it back.",
+}
 EVIDENCE = (
     "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n"
     "```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
@@ -79,7 +84,7 @@ def may_start(spec: ModelSpec) -> list[BaseOperator]:
                 version=param("version"),
                 again=param("again"),
                 title=spec.title,
-                steps=f"Steps: {', '.join(map(str, spec.release.steps))} percent of the traffic.",
+                steps=STEPS[spec.release.strategy].format(", ".join(map(str, spec.release.steps))),
             )
         ]
     return []

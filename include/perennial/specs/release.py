@@ -18,6 +18,12 @@ class ReleaseSpec(Spec):
         default="automatic",
         description="How a release starts: automatically, after a person's approval, or only when a person starts it.",
     )
+    strategy: Literal["canary", "blue_green"] = Field(
+        default="canary",
+        description="How traffic moves. `canary`: in `steps`, by the evidence of each. `blue_green`: all of it at once, as soon as the "
+        "candidate is up and its golden rows match (after the evidence of a `shadow`, if there is one); the version before stays warm and "
+        "takes all of it back at once if the candidate fails (`bake_seconds`, `severe_error_rate`) or a person says so.",
+    )
     remind_hours: float = Field(
         default=24,
         gt=0,
@@ -52,7 +58,9 @@ class ReleaseSpec(Spec):
         description="So many recent requests are sent to a candidate before it gets traffic, on one machine: they warm it, and one that "
         "fails more of them than `max_error_rate` is not released. They are no predictions, and no evidence of errors by callers.",
     )
-    steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Canary steps: percent of traffic at each step.")
+    steps: tuple[int, ...] = Field(
+        default=(5, 25, 50, 100), description="Canary steps: percent of traffic at each step. With the strategy `blue_green` 100 alone."
+    )
     min_requests: int = Field(default=100, ge=1, description="Requests that the candidate must answer on a step before it may advance.")
     min_seconds: float = Field(default=10, ge=0, description="Shortest time on a step, seconds.")
     max_seconds: float = Field(
@@ -113,6 +121,15 @@ class ReleaseSpec(Spec):
         names = [one.name for one in self.signals]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"signals name {', '.join(twice)} twice: give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_fit_the_strategy(self) -> ReleaseSpec:
+        if self.strategy == "canary":
+            return self
+        if "steps" in self.model_fields_set and self.steps != (100,):
+            raise ValueError(f"steps are {self.steps}, and the strategy blue_green has one, 100: leave steps out")
+        object.__setattr__(self, "steps", (100,))
         return self
 
     @model_validator(mode="after")

@@ -555,7 +555,7 @@ def _go_live(known: Known, started: Entry | Change, seq: int) -> list[Step]:
         return [*up, Write(released, seq), Move(released), Follow(released), end]
     first = _next_step(known.spec.release, None)
     if first == 100:
-        return [*up, *_promote(known, started, seq, "The spec's only step is 100 % and its golden rows match.", PERENNIAL, {})]
+        return [*up, *_promote(known, started, seq, _all_at_once(known.spec.release, started.champion), PERENNIAL, {})]
     change = _weights(started, first, f"Version {started.version} is ready: its golden rows match.", {})
     sentence = f"Version {change.version} of {known.name} gets {_share(first)}; version {change.champion} is the champion."
     return [
@@ -564,6 +564,13 @@ def _go_live(known: Known, started: Entry | Change, seq: int) -> list[Step]:
         *_moved(change, seq),
         result_of(known.spec, change, "started", sentence),
     ]
+
+
+def _all_at_once(release: ReleaseSpec, champion: int | None) -> str:
+    """Why a version gets all traffic with its first step."""
+    if release.strategy == "blue_green":
+        return f"It is released blue/green and its golden rows match; version {champion} stays warm and can take it back at once."
+    return "The spec's only step is 100 % and its golden rows match."
 
 
 @dataclass(frozen=True)

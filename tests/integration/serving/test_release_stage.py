@@ -116,6 +116,31 @@ def test_going_back_takes_no_start(world, monkeypatch):
     assert traffic.failures == []
 
 
+def test_blue_green_switches_all_at_once_and_back_without_a_lost_request(world, platform, monkeypatch):
+    """SE-07, SE-12: No caller gets the new version before it is up, none goes without an answer while all traffic goes there and back; the
+    version before stays warm."""
+    name, before = world.spec.name, world.ledger.last().champion
+    monkeypatch.setattr(world, "spec", world.spec.model_copy(update={"release": ReleaseSpec(strategy="blue_green")}))
+    monkeypatch.setattr("perennial.stages.rollback.REPEAT_SECONDS", 0)
+    green = world.registry.add(name, platform.version(5)).number
+    with Load(world, 120) as load:
+        time.sleep(1)
+        promoted = world.release().look()
+        switched = world.backend.route(world.spec)
+        time.sleep(1)
+        back = go_back(world.release(), "looks wrong", "jo")
+        time.sleep(1)
+    print(load.traffic.sentence())
+    assert promoted.action == "promoted"
+    assert "released blue/green" in promoted.sentence
+    assert switched.weights == {green: 10_000, before: 0}
+    assert back.champion == before
+    assert load.traffic.failures == []
+    assert set(load.traffic.by_version) == {before, green}
+    answers = [entry for entry in world.ledger.entries() if entry.version == green]
+    assert [entry.kind for entry in answers] == ["started", "promoted", "rolled_back"]
+
+
 DATASET = """
 from perennial.specs import Column, DatasetSpec
 DATASET = DatasetSpec(name="small_flights", title="F", owner="tests", key=("flight",), event_time="scheduled_departure", columns=(

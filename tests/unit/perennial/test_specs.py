@@ -192,6 +192,15 @@ def test_canary_steps_rise_to_all_traffic(steps):
         ReleaseSpec(steps=steps)
 
 
+def test_blue_green_is_a_strategy_of_one_step():
+    """SE-07: It has no steps but 100 %: none need be given, and others are refused."""
+    assert ReleaseSpec().strategy == "canary"
+    assert ReleaseSpec(strategy="blue_green").steps == (100,)
+    assert ReleaseSpec.model_validate(ReleaseSpec(strategy="blue_green").model_dump()).steps == (100,)
+    with pytest.raises(ValidationError, match=r"steps are \(5, 100\), and the strategy blue_green has one, 100: leave steps out"):
+        ReleaseSpec(strategy="blue_green", steps=(5, 100))
+
+
 def test_specs_cannot_be_changed():
     """A spec is frozen."""
     with pytest.raises(ValidationError, match="frozen"):

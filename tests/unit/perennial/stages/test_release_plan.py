@@ -467,6 +467,10 @@ def test_how_a_release_of_one_step_ends():
         told("promoted", f"Version 10 of small_delays is the champion and serves all traffic: {promoted.reason}", version=10, champion=10,
              weight=100),
     ]  # fmt: skip
+    named = {"strategy": "blue_green", "steps": (100,)}
+    *_, follow, answer = planned(of_ten(release=named, kin=frozenset({7})), Wish(actor="jo"))
+    assert follow.of.reason == "It is released blue/green and its golden rows match; version 2 stays warm and can take it back at once."
+    assert answer.result.action == "promoted"
     killed = replace(of_ten(release={"steps": (100,)}), last=STARTED)
     assert planned(killed, Wish()) == [AskKin(2, STARTED.versions)]
     shadowed = of_ten(release={"steps": (100,), "shadow": True})
