@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from perennial import options
@@ -26,6 +27,7 @@ from perennial.settings import Settings
 from perennial.store import open_store
 
 WRITES_SOURCES = ("add", "docs", "dvc", "new", "suite", "try")  # into a checkout, with the rights that its owner gives to files
+SPEC_FOLDERS = ("perennial_models", "perennial_datasets")  # what people write, of the platform or of a project of theirs
 log = logging.getLogger("perennial")
 
 
@@ -131,7 +133,21 @@ def _sentence(subject: str, error: Exception) -> str:
         return f"{subject} cannot use {error.filename} ({error.strerror}): check that it is there, and its rights."
     if isinstance(error, MemoryError):
         return f"{subject} ran out of memory: give it more (the spec's compute.memory_gb) or less data."
+    if own := _in_own_code(error):
+        return f"{subject} broke in {own}: {type(error).__name__}: {error}. Mend that file; the log above shows how it came there."
     return f"{subject} broke: {type(error).__name__}: {error}. The log above shows where."
+
+
+def _in_own_code(error: Exception) -> str:
+    """The file of a model or a dataset, and its line, in which an error happened or that cannot be read; empty if it is in none."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    for path, line in reversed([(Path(name), line) for name, line in places]):
+        folder = next((place for place, part in enumerate(path.parts) if part in SPEC_FOLDERS), None)
+        if folder is not None:
+            return f"{'/'.join(path.parts[folder:])}, line {line}"
+    return ""
 
 
 def _seconds_since_process_start() -> float:

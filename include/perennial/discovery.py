@@ -253,7 +253,7 @@ class _Found:
         names = Settings.from_environment().example_names
         known = {*self.datasets, *self.models, *self.broken_datasets, *self.broken_models}
         wrong = {
-            name: Broken("model", name, f"the setting names it, and there is no such example. {_hint(name, self.examples)}", EXAMPLES)
+            name: Broken("model", name, f"the setting names it, and there is no such example. {hint(name, self.examples)}", EXAMPLES)
             for name in sorted(names - known)
         }
         models = {name: spec for name, spec in self.models.items() if not spec.example or name in names}
@@ -293,7 +293,7 @@ class _Found:
             if wrong := self.broken_models.get(spec.scores_of):
                 raise _NoScores(f"its rows are the scores of {spec.scores_of}, which is broken, see {wrong.place}")
             raise _NoScores(
-                f"there is no model {spec.scores_of!r}, whose scores were its rows. {_hint(spec.scores_of, self.models).rstrip('.')}"
+                f"there is no model {spec.scores_of!r}, whose scores were its rows. {hint(spec.scores_of, self.models).rstrip('.')}"
             )
         from perennial.score_datasets import with_scores
 
@@ -432,13 +432,15 @@ def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, 
         if name in left_out:
             return name, f"its {role} {name} is broken, see {left_out[name].place}"
         if name not in known:
-            return name, f"there is no dataset {name!r}. {_hint(name, known).rstrip('.')}"
+            return name, f"there is no dataset {name!r}. {hint(name, known).rstrip('.')}"
     return spec.misfit(known[spec.dataset], known[spec.feed.dataset] if spec.feed else None, known)
 
 
 def _words(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(" ".join((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))).strip() for e in error.errors())
+        from perennial.spec_faults import fault_words
+
+        return fault_words(error)
     if isinstance(error, _NoScores):
         return str(error)
     if isinstance(error, SystemExit):
@@ -454,9 +456,10 @@ def _pick(name: str, known: dict[str, _Spec], kind: Kind) -> _Spec:
             raise SpecBroken(left_out.sentence)
     if name in _all_found().examples:
         raise UnknownName(f"The {kind} {name} is an example, and switched off: set PERENNIAL_EXAMPLES={name}.")
-    raise UnknownName(f"There is no {kind} {name!r}. {_hint(name, known)}")
+    raise UnknownName(f"There is no {kind} {name!r}. {hint(name, known)}")
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
+    """Which of the known names may have been meant, or all of them: a sentence."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."

@@ -1,11 +1,4 @@
-"""What one serving process counts, as its /metrics shows it to Prometheus.
-
->>> from perennial.serving.server_metrics import ServerMetrics
->>> metrics = ServerMetrics("churn", 7)
->>> metrics.count("200", 0.002, counts=True)
->>> 'perennial_predictions_total{code="200",model="churn",version="7"} 1.0' in metrics.text().decode()
-True
-"""
+"""What one serving process counts, as its /metrics shows it to Prometheus. Runs in the serving environment."""
 
 from __future__ import annotations
 

@@ -222,7 +222,9 @@ def datasets_of(store: Store, name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model.datasets))
     if name in discovery.datasets() or name in store.folders("receipts"):
         return (name,)
-    discovery.models_asked_about(name, known_models(store))
+    if name not in {*(left_out.name for left_out in discovery.broken()), *known_models(store)}:
+        known = sorted({*discovery.datasets(), *discovery.models(), *store.folders("receipts")})
+        raise UnknownName(f"There is no dataset or model {name!r}. {discovery.hint(name, known)}")
     read = {dataset: None for one in learned(store, name, {}) for dataset in one.datasets}
     if not read:
         raise UnknownName(

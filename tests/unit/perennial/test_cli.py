@@ -59,6 +59,30 @@ def test_every_end_has_its_exit_code_and_sentence(stage, capsys, function, code,
     assert words in (shown.err if code else shown.out)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("def build():\n    return 1 / 0", "model.py, line 2", "ZeroDivisionError: division by zero"),
+        ("def build():\n  x = (", "model.py, line 2", "SyntaxError: '(' was never closed"),
+        ("import json\ndef build():\n    json.loads('')", "model.py, line 3", "JSONDecodeError: Expecting value"),
+    ],
+)
+def test_a_fault_in_the_code_of_a_model_names_its_line(stage, tmp_path, text, place, words):
+    """MN-18: Not that of the library which it called, nor that of the platform which called it."""
+    file = tmp_path / "include" / "perennial_models" / "churn" / "model.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+
+    def run():
+        names = {}
+        exec(compile(file.read_text(), str(file), "exec"), names)
+        names["build"]()
+
+    _, result = stage(run)
+    assert result["sentence"].startswith(f"The stage rollback broke in perennial_models/churn/{place}: {words}")
+    assert result["sentence"].endswith("Mend that file; the log above shows how it came there.")
+
+
 @pytest.mark.parametrize("error", [BatchRefused("Bad."), ServiceUnreachable("Away.")])
 def test_an_expected_error_shows_no_traceback(stage, capsys, error):
     """DE-15: A person sees one sentence, not where in the code it was raised."""

@@ -63,7 +63,17 @@ def test_a_new_file_is_a_new_dataset(folder):
         ("DATASET = 1", "it defines no DATASET = DatasetSpec(...)", ""),
         (FILE.format(name="other"), "its spec is named 'other', and its place says 'extra_b': make them the same", ", line 3"),
         (FILE.format(name="extra_b").replace('"timestamp"', '"int"'), "event_time at must be a timestamp column", ", line 3"),
-        (FILE.format(name="extra_b").replace('title="T", ', ""), "title Field required", ", line 3"),
+        (FILE.format(name="extra_b").replace('title="T", ', ""), "DatasetSpec lacks title", ", line 3"),
+        (
+            FILE.format(name="extra_b").replace('title="T"', 'titel="T"'),
+            "DatasetSpec lacks title; DatasetSpec has no field titel: did you mean title?",
+            ", line 3",
+        ),
+        (
+            FILE.format(name="extra_b").replace('"timestamp"', '"time"'),
+            "type must be 'int', 'float', 'string', 'timestamp', 'bool', 'list', 'text', 'array' or 'image'",
+            ", line 3",
+        ),
     ],
 )
 def test_a_broken_dataset_stops_itself_alone(folder, text, why, line):
