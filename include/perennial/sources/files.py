@@ -6,6 +6,7 @@ of the server's clock are both seen.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,10 +197,15 @@ def _as_expression(pattern: str) -> re.Pattern[str]:
 
     >>> bool(_as_expression("2026/**/*.csv").fullmatch("2026/03/01/a.csv")), bool(_as_expression("*.csv").fullmatch("03/a.csv"))
     (True, False)
+    >>> [bool(_as_expression("part-[0-9].[!t]*").fullmatch(name)) for name in ("part-7.csv", "part-7.tmp", "part-[.csv")]
+    [True, False, False]
     """
     said = ""
-    for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern):
-        said += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
+    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\])", pattern):
+        if part.startswith("[") and part.endswith("]") and len(part) > 1:
+            said += "(?!/)" + fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")  # the set as a shell reads it
+        else:
+            said += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
     return re.compile(said, re.DOTALL)
 
 

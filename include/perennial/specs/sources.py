@@ -123,7 +123,9 @@ class FilesSource(SourceSpec):
         "knows besides, such as `sftp://…`. With `days` it may have codes of strftime."
     )
     pattern: str = Field(
-        default="**", description="Which files below it: `*` is any name, `**` any folders too, such as `2026/**/*.csv.gz`."
+        default="**",
+        description="Which files below it: `*` is any name, `?` any letter, `[0-9]` one of these, `[!0-9]` none of these, `**` any folders "
+        "too, such as `2026/**/*.csv.gz`.",
     )
     days: int | None = Field(
         default=None,

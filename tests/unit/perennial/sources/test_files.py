@@ -52,6 +52,14 @@ def test_each_file_is_taken_once(tmp_path: Path) -> None:
     assert inbox.keys() == dict.fromkeys((1, 2, 3, 4), 1)
 
 
+def test_a_set_of_letters_means_one_of_them(tmp_path: Path) -> None:
+    """DM-01: As in a shell: one of them, or none of them, and never the border of a folder."""
+    inbox = _inbox(tmp_path, pattern="part-[0-9][!x]*.csv")
+    for number, name in enumerate(("part-1a.csv", "part-xa.csv", "part-1x.csv", "part-[0-9].csv", "part-2/b.csv"), 1):
+        _put(tmp_path, name, number)
+    assert inbox.collect().files == ("part-1a-00000001.csv",)
+
+
 def test_a_file_that_is_written_again(tmp_path: Path) -> None:
     """DM-01: It is taken again, or left with a word; within its time to settle it waits."""
     inbox, leaves = _inbox(tmp_path, settle_seconds=30), _inbox(tmp_path, overwritten="leave")
