@@ -165,7 +165,10 @@ def compile_locks(home: Path) -> None:
     inputs += [(lock, ["--constraint", str(LOCKS["tools"])]) for lock in IMAGE_LOCKS.values()]
     inputs += [(lock, ["--constraint", str(LOCKS[name])]) for name, lock in TEST_LOCKS.items()]
     for lock, constraint in inputs:
-        command = [str(home / "venvs/tools/bin/uv"), "pip", "compile", *plain, *constraint, str(lock.with_suffix(".in")), "-o", str(lock)]
+        lifted = lock.with_name("overrides.txt")  # bounds of a package that is kept no more
+        override = ["--override", str(lifted)] if lifted.exists() else []
+        uv = [str(home / "venvs/tools/bin/uv"), "pip", "compile", *plain, *constraint, *override]
+        command = [*uv, str(lock.with_suffix(".in")), "-o", str(lock)]
         _run(command, environment, lock.name)
         lines = (
             lock.read_text().replace("+cpu", "").splitlines(keepends=True)

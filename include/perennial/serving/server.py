@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import flask
 
     from perennial.serving.seldon_model import SeldonModel
+    from perennial.serving.served_version import ServedVersion
 
 KEEP_ALIVE_SECONDS = 75  # above the gateway's idle time, so that the gateway always closes first and no request meets a closing connection
 
@@ -36,14 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    from seldon_core.gunicorn_utils import UserModelApplication
-
-    from perennial.serving.seldon_model import SeldonModel
     from perennial.serving.served_version import ServedVersion
     from perennial.settings import Settings
 
     settings = Settings.from_environment()
-    model = SeldonModel(ServedVersion(given.model, given.version, given.digest, settings))
+    served = ServedVersion(given.model, given.version, given.digest, settings)
+    app, model = application(served)
     options = {
         "bind": f"unix:{given.socket}" if given.socket else f"{settings.host}:{given.port}",
         "umask": 0o077,  # the socket is this user's
@@ -56,17 +55,23 @@ def main(arguments: list[str] | None = None) -> None:
         "loglevel": "warning",
         "proc_name": f"{given.model} v{given.version}",
     }
-    UserModelApplication(application(model), model, False, None, given.model, options=options).run()
+    from seldon_core.gunicorn_utils import UserModelApplication
+
+    UserModelApplication(app, model, False, None, given.model, options=options).run()
 
 
-def application(model: SeldonModel) -> flask.Flask:
-    """The wrapper's application around a version."""
+def application(served: ServedVersion) -> tuple[flask.Flask, SeldonModel]:
+    """The wrapper's application around a version, and the version in its terms."""
     os.environ["PAYLOAD_PASSTHROUGH"] = "true"  # read once, when the wrapper is imported
+    # The wrapper's messages were generated in a form that protobuf's fast implementation reads no more. None is made here.
+    os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
     from seldon_core import wrapper
 
+    from perennial.serving.seldon_model import SeldonModel
+
     wrapper.CORS = lambda app: None  # it would allow the pages of every origin to read the answers
-    made: flask.Flask = wrapper.get_rest_microservice(model, _NoMetrics())
-    return made
+    model = SeldonModel(served)
+    return wrapper.get_rest_microservice(model, _NoMetrics()), model
 
 
 class _NoMetrics:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
+import time
 from functools import partial
 
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from perennial.serving.limits import MAX_BODY_BYTES
+
+_DRAIN_BYTES = 2 * MAX_BODY_BYTES
+_DRAIN_SECONDS = 5.0
 
 
 class _Whole:
@@ -30,13 +36,14 @@ class _Whole:
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Gives a connection a thread when its first byte has come, not when it is opened.
 
-    Gateways open connections ahead of need. Gunicorn 20.1 hands each to a thread at once, which then waits for a request
-    for as long as the connection lives: as many idle connections as threads and nothing is answered any more.
+    Gateways open connections ahead of need. Gunicorn hands each to a thread at once, which then waits five seconds for a request: as
+    many new connections as threads and nothing is answered meanwhile.
 
     Sends an answer in one piece. Gunicorn sends the headers first: a gateway that has passed them on can no longer ask
     another version when the server is killed before the body.
 
-    Leaves out headers with an underscore: Gunicorn takes SCRIPT_NAME for its own and answers 500, and x_prediction_id for the gateway's.
+    Leaves out headers with an underscore, which pass for those with a hyphen: SCRIPT_NAME for Gunicorn's own, x_prediction_id for the
+    gateway's.
     """
 
     def handle_request(self, request: Request, connection: TConn) -> bool:
@@ -51,17 +58,20 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             connection.sock = plain
         return keep
 
-    def accept(self, server: object, listener: socket.socket) -> None:
-        """Take a new connection as one that is kept alive and has nothing to say yet."""
+    def _keepalive_after(self, connection: TConn, keepalive: bool) -> bool:
+        """Read what is left of a refused body, as far as the gateway lets one come: who is cut off while it sends reads no answer."""
+        return keepalive and bool(connection.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS, max_bytes=_DRAIN_BYTES))
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection as one that waits for its first byte."""
         try:
             sock, client = listener.accept()
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
                 raise
             return
-        connection = TConn(self.cfg, sock, client, server)
+        connection = TConn(self.cfg, sock, client, listener.getsockname())
         self.nr_conns += 1
         connection.set_timeout()
-        with self._lock:
-            self._keep.append(connection)
-            self.poller.register(connection.sock, selectors.EVENT_READ, partial(self.reuse_connection, connection))
+        self.pending_conns.append(connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))

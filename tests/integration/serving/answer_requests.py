@@ -19,11 +19,10 @@ from perennial.serving.server import application  # noqa: E402
 
 if __name__ == "__main__":
     name, version, digest = sys.argv[1:]
-    from perennial.serving.seldon_model import SeldonModel
     from perennial.serving.served_version import ServedVersion
 
     served = ServedVersion(name, int(version), digest)
-    app = application(SeldonModel(served))
+    app, _ = application(served)
     served.load()
     client = app.test_client()
     for line in sys.stdin:
