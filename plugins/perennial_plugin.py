@@ -7,13 +7,15 @@ from airflow.plugins_manager import AirflowPlugin
 from perennial.settings import Settings
 from perennial_airflow.console import PREFIX, Console
 from perennial_airflow.run_notes import RunNotes
+from perennial_airflow.task_line_ids import TaskLineIds
 from perennial_airflow.ui import asset_graph, doors
 
 _SETTINGS = Settings.from_environment()
 
 
 class PerennialPlugin(AirflowPlugin):
-    """The console's pages and the way to MLflow in the menu of the web UI, tabs of runs and DAGs, notes on runs, and who may ask the UI."""
+    """The console's pages and the way to MLflow in the menu of the web UI, tabs of runs and DAGs, notes on runs, ids in tasks' lines, and
+    who may ask the UI."""
 
     name = "perennial"
     fastapi_apps = [{"app": Console(_SETTINGS), "url_prefix": PREFIX, "name": "Perennial"}]  # noqa: RUF012 - Airflow declares it so
@@ -38,7 +40,7 @@ class PerennialPlugin(AirflowPlugin):
         # Without this parameter its own pages open on traces of language models, of which there are none.
         {"name": "MLflow", "href": f"{_SETTINGS.mlflow_url}/#/experiments?workflowType=machine_learning", "destination": "nav"},
     ]
-    listeners = [RunNotes()]  # noqa: RUF012
+    listeners = [RunNotes(), TaskLineIds()]  # noqa: RUF012
     fastapi_root_middlewares = [  # noqa: RUF012
         {"name": "MendedAssetGraph", "middleware": asset_graph.MendedAssetGraph},
         {"name": "HttpOnlyToken", "middleware": doors.HttpOnlyToken, "kwargs": {"settings": _SETTINGS}},

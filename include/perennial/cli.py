@@ -20,7 +20,7 @@ import time
 import traceback
 from pathlib import Path
 
-from perennial import options
+from perennial import log_lines, options
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.results import Result, on_terminal
 from perennial.settings import Settings
@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     result_file: Path | None = given.pop("result", None)
     if name not in WRITES_SOURCES:
         os.umask(0o077)  # of the libraries too that write the tables, the models and the logs
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    ids = {word: given.get(word) for word in ("model", "dataset", "version")} | ({"stage": name} if kind == "stages" else {})
+    log_lines.write_lines(f"perennial {name}", text="%(asctime)s %(levelname)s %(message)s", times="%H:%M:%S", ids=ids)
     logging.getLogger("botocore").setLevel("WARNING")  # it tells at every start where it found credentials
     try:
         settings = Settings.from_environment()
@@ -76,13 +77,22 @@ def main(arguments: list[str] | None = None) -> int:
             if result_file:
                 result_file.write_text(result.model_dump_json())
         except OSError as error:
-            print(result.sentence, file=sys.stderr)
+            _tell(kind, result, EXIT_FAULT)
             code, result = (
                 EXIT_FAULT,
                 Result(sentence=f"The result cannot be written to {result_file} ({error.strerror}): name another --result FILE."),
             )
-    print(on_terminal(result.sentence), file=sys.stderr if code else sys.stdout, flush=True)
+    _tell(kind, result, code)
     return code
+
+
+def _tell(kind: str, result: Result, code: int) -> None:
+    """Print the sentence; where all lines of a stage are objects, it is the last of them."""
+    if kind == "stages" and log_lines.wants_json():
+        level = logging.ERROR if code else logging.INFO
+        log.handle(log.makeRecord(log.name, level, "", 0, "%s", (result.sentence,), None, extra={"outcome": result.outcome}))
+    else:
+        print(on_terminal(result.sentence), file=sys.stderr if code else sys.stdout, flush=True)
 
 
 BEGIN = (

@@ -158,6 +158,10 @@ class Settings(BaseModel):
         "(0.392) estimate the energy. No money if empty.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Form of the lines that programs log: `text` for a person, `json` for a central log, one object a line (docs/logs.md).",
+    )
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -54,13 +54,13 @@ class UnixConnection(http.client.HTTPConnection):
             raise
 
 
-def get(path: Path, asked: str, timeout: float = 5) -> tuple[int, str]:
+def get(path: Path, asked: str, timeout: float = 5, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Send a request to the program at a socket and return the status and text of its answer.
 
     Raises:
         OSError, http.client.HTTPException: it does not answer.
     """
-    return _answer(path, timeout, "GET", asked)
+    return _answer(path, timeout, "GET", asked, None, dict(headers or {}))
 
 
 def post(path: Path, asked: str, body: str, headers: Mapping[str, str], timeout: float = 5) -> tuple[int, str]:

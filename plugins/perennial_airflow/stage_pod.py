@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from perennial.errors import EXIT_REFUSED, SettingMissing
+from perennial.log_lines import RUN_VARIABLES, TRACEPARENT_VARIABLE
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec, DatasetSpec, ModelSpec
 
@@ -124,6 +125,14 @@ def main_container(pod: Mapping[str, Any]) -> dict[str, Any]:
         name = containers[0].get("name") if containers else "none"
         raise SettingMissing(f"The first container of the pod template is {name!r}: it must be named {MAIN!r}, for it runs the stage.")
     return containers[0]  # type: ignore[no-any-return]
+
+
+def give_run(container: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Tell a container which run, task and trace it belongs to, as a child process is told: its log lines have these ids."""
+    known = {name: variables[name] for name in (*RUN_VARIABLES.values(), TRACEPARENT_VARIABLE) if variables.get(name)}
+    if known:
+        others = [variable for variable in container.get("env") or [] if variable["name"] not in known]
+        container["env"] = [*others, *({"name": name, "value": value} for name, value in known.items())]
 
 
 def apply_compute(pod: dict[str, Any], compute: ComputeSpec) -> dict[str, Any]:

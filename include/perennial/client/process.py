@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from perennial import log_lines
 from perennial.errors import EXIT_DONE, EXIT_REFUSED, Fault, PerennialError, Refused
 from perennial.results import Result, on_terminal
 from perennial.settings import Settings
@@ -93,7 +94,7 @@ def _run(settings: Settings, arguments: list[str], tell: Say) -> tuple[int, list
             f"There is no workload environment at {python.parent.parent}: run `make setup`, or name its home: perennial.connect(home=...)."
         )
     inherited = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
-    environment = {**inherited, **settings.environment(), "PYTHONUNBUFFERED": "1"}
+    environment = {**inherited, **settings.environment(), "PYTHONUNBUFFERED": "1", log_lines.VARIABLE: "text"}
     lines = []
     with subprocess.Popen(
         [str(python), "-m", "perennial.cli", *arguments],

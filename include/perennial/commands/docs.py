@@ -23,6 +23,8 @@ from pydantic_core import PydanticUndefined
 from perennial import discovery, options, specs
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault
 from perennial.local.project import ROOT, executable
+from perennial.log_line import LogLine
+from perennial.log_lines import SCHEMA, VARIABLE
 from perennial.settings import PREFIX, Settings
 from perennial.store import Store
 
@@ -30,8 +32,14 @@ HEAD = "<!-- Made by `make docs` from the code; edit the code. -->\n\n"
 
 
 def run(settings: Settings, store: Store, *, check: bool = False) -> int:
-    """Write `docs/{settings,commands,specs,dags}.md`; with `check`, 1 if one of them is not what the code says."""
-    pages = {"settings": settings_page(), "commands": commands_page(), "specs": specs_page(), "dags": dags_page(_dag_files(settings))}
+    """Write `docs/{settings,commands,specs,dags,log-lines}.md`; with `check`, 1 if one of them is not what the code says."""
+    pages = {
+        "settings": settings_page(),
+        "commands": commands_page(),
+        "specs": specs_page(),
+        "log-lines": log_lines_page(),
+        "dags": dags_page(_dag_files(settings)),
+    }
     stale = [ROOT / "docs" / f"{name}.md" for name, page in pages.items() if not _same(ROOT / "docs" / f"{name}.md", HEAD + page)]
     if check and stale:
         print(f"Out of date: {', '.join(str(p.relative_to(ROOT)) for p in stale)}. Run `make docs` and commit what it writes.")
@@ -92,6 +100,21 @@ def specs_page() -> str:
         rows = [(f"`{f}`", _type(field.annotation), _default(field), field.description) for f, field in spec.model_fields.items()]
         parts.append(f"## {name}\n\n{inspect.getdoc(spec)}\n\n" + _table(("field", "type", "default", "meaning"), rows))
     return "\n".join(parts)
+
+
+def log_lines_page() -> str:
+    """All fields of a line of JSON, as a table."""
+    rows = [
+        (
+            f"`{field.alias or name}`",
+            _type(field.annotation).removesuffix(" or none"),
+            "" if field.is_required() else "no",
+            field.description,
+        )
+        for name, field in LogLine.model_fields.items()
+    ]
+    head = f"# Log lines\n\nFields of a line that programs log where `{VARIABLE}` is `json`, form {SCHEMA}. What they are for: logs.md.\n\n"
+    return head + _table(("field", "type", "always there", "meaning"), rows)
 
 
 def dags_page(files: list[dict[str, Any]]) -> str:

@@ -78,6 +78,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "API__SECRET_KEY": secret(settings, "airflow-api"),
         "API_AUTH__JWT_SECRET": secret(settings, "airflow-jwt"),
         "LOGGING__LOGGING_CONFIG_CLASS": "perennial_airflow.task_logs.LOGGING",
+        "LOGGING__JSON_LOGS": str(settings.log_format == "json"),
         "LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folder / "logs" / "dag_processor"),
         "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",

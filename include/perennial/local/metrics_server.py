@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from perennial import log_lines
 from perennial.errors import PerennialError
 from perennial.local import airflow_programs, callers, machine_gauges, refusals
 from perennial.local.airflow_api import AirflowApi
@@ -67,7 +67,7 @@ class Remembered:
         try:
             made = self._make()
         except PerennialError as error:
-            print(error, file=sys.stderr, flush=True)
+            log.warning("%s", error)
         except Exception:  # a defect of this part: the others are told all the same, and that this one is not
             log.exception("Figures could not be made.")
         with self._lock:
@@ -209,9 +209,10 @@ def _text(socket: Path, path: str) -> str | None:
 
 def main() -> None:
     """Serve until stopped."""
+    log_lines.write_lines("metrics", text="%(asctime)s %(levelname)s %(message)s")
     settings = Settings.from_environment()
     with MetricsServer((ADDRESS, settings.metrics_port), settings) as server:
-        print(f"Metrics on http://{ADDRESS}:{settings.metrics_port}/metrics", file=sys.stderr, flush=True)
+        log.info("Metrics on http://%s:%d/metrics", ADDRESS, settings.metrics_port)
         server.serve_forever()
 
 

@@ -7,10 +7,13 @@ Users and their rights lie in tables beside the others of that database; docs/de
 from __future__ import annotations
 
 import configparser
+import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
+from perennial import log_lines
 from perennial.local import postgres
 from perennial.local.project import executable, secret
 from perennial.registry.mlflow_server import USER
@@ -64,11 +67,23 @@ def write_configuration(folder: Path, database: str) -> Path:
     return file
 
 
+def write_line_form(folder: Path) -> Path:
+    """Write the file that has the server log in JSON, and return its path."""
+    file = folder / "lines.json"
+    file.write_text(json.dumps(log_lines.logging_form("mlflow")))
+    return file
+
+
 def main(arguments: list[str]) -> None:
     """Write the configuration and become the server."""
     file = write_configuration(Settings.from_environment().home / "mlflow", os.environ["MLFLOW_BACKEND_STORE_URI"])
+    environment = {**os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(file)}
+    if log_lines.wants_json():
+        # Where MLflow sets up its own logger, it would not listen to the server's configuration.
+        environment["MLFLOW_CONFIGURE_LOGGING"] = "false"
+        arguments = [*arguments, "--uvicorn-opts", f"--log-config {shlex.quote(str(write_line_form(file.parent)))}"]
     server = str(Path(sys.executable).with_name("mlflow"))
-    os.execve(server, [server, "server", "--app-name", "basic-auth", *arguments], {**os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(file)})  # noqa: S606
+    os.execve(server, [server, "server", "--app-name", "basic-auth", *arguments], environment)  # noqa: S606
 
 
 if __name__ == "__main__":

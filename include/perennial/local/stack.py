@@ -175,7 +175,7 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             Part(
                 GATEWAY,
                 envoy.command(settings),
-                {},
+                {"TZ": "UTC"} if settings.log_format == "json" else {},
                 lambda: not caller.gateway_trouble(caller.here(settings)),
                 {"gateway_port": (settings.host, settings.gateway_port)},
                 patience=10,

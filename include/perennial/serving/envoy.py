@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED
+from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED, RUN_HEADER
 from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
 from perennial.sockets import socket_folder
@@ -130,7 +130,38 @@ def command(settings: Settings) -> list[str]:
         "2",
         "--log-level",
         "warning",
+        *(["--log-format", _OWN_LINES] if settings.log_format == "json" else []),
     ]
+
+
+# Of Envoy itself, as JSON by its own placeholders. `perennial up` has its clock in UTC.
+_OWN_LINES = '{"schema": 1, "time": "%Y-%m-%dT%T.%fZ", "level": "%l", "logger": "envoy.%n", "message": "%j", "program": "gateway"}'
+
+
+def _refused_requests() -> Json:
+    """Access log as JSON of the requests that got no answer or one of an error; all others are in the prediction log."""
+    line = {
+        "schema": 1,
+        "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+        "level": "WARNING",
+        "logger": "gateway.requests",
+        "message": "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH):500% was answered with %RESPONSE_CODE% (%RESPONSE_CODE_DETAILS%).",
+        "program": "gateway",
+        "status": "%RESPONSE_CODE%",
+        "milliseconds": "%DURATION%",
+        "prediction": f"%REQ({PREDICTION_ID})%",
+        "trace_id": "%TRACE_ID%",
+    }
+    error = {"op": "GE", "value": {"default_value": 400, "runtime_key": "perennial.logged_from"}}
+    none = {"op": "EQ", "value": {"default_value": 0, "runtime_key": "perennial.logged_none"}}
+    return {
+        "name": "envoy.access_loggers.stderr",
+        "filter": {"or_filter": {"filters": [{"status_code_filter": {"comparison": each}} for each in (error, none)]}},
+        "typed_config": {
+            "@type": f"{_TYPE}extensions.access_loggers.stream.v3.StderrAccessLog",
+            "log_format": {"json_format": line, "omit_empty_values": True},
+        },
+    }
 
 
 def _bootstrap_text(settings: Settings) -> str:
@@ -191,7 +222,7 @@ def routes(served: Iterable[Served], hosts: frozenset[str]) -> Json:
                 "request_headers_to_add": [
                     {"header": {"key": PREDICTION_ID, "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
                 ],
-                "request_headers_to_remove": [REPLAYED],
+                "request_headers_to_remove": [REPLAYED, RUN_HEADER],
                 "routes": [*_foreign_pages(hosts), *table, _refusal({"prefix": "/"}, 404, _NO_MODEL)],
             },
             *([] if "*" in hosts else [strangers]),
@@ -469,6 +500,7 @@ def bootstrap(settings: Settings) -> Json:
         "common_http_protocol_options": {"idle_timeout": "300s"},
         "strip_any_host_port": True,  # names are known without ports
         "local_reply_config": _sentences(),
+        **({"access_log": [_refused_requests()]} if settings.log_format == "json" else {}),
         "rds": {"route_config_name": ROUTES, "config_source": watched("rds.json")},
         "http_filters": [
             {

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from seldon_core.flask_utils import SeldonMicroserviceException
 from werkzeug.exceptions import HTTPException
 
-from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
+from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, RUN_HEADER
 from perennial.serving.refused import FORMS, Refused, bad_request, form_sent, too_large
 from perennial.serving.served_version import VERSION_HEADER, ServedVersion
 
@@ -84,6 +84,7 @@ def _routes(served: ServedVersion) -> flask.Blueprint:
 
     @blueprint.route("/ready")
     def _ready() -> tuple[dict[str, object], int]:
+        served.asked_by(flask.request.headers.get(RUN_HEADER, ""))
         return served.readiness(), HTTPStatus.OK if served.ready else HTTPStatus.SERVICE_UNAVAILABLE
 
     @blueprint.route("/metrics")

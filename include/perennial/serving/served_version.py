@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import orjson
 
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
+from perennial.log_lines import ids_of_trace
 from perennial.serving.joined_values import JoinedValues
 from perennial.serving.limits import REPLAYED
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
@@ -29,6 +31,8 @@ from perennial.store import open_store
 
 log = logging.getLogger(__name__)
 
+MOST_RUNS = 1_000  # that are logged of those that found a version ready
+RUN = re.compile(r"[^\x00-\x1f\x7f]{1,250}")  # an id, as Airflow has them
 MOST_NAMED = 20  # of the fields that a version ignored, in its answer
 PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
 VERSION_HEADER = "x-perennial-version"
@@ -46,6 +50,7 @@ class ServedVersion:
         self.refused = False  # not ready, and starting again would not help
         self.reason = "The version is being loaded."
         self.metrics = ServerMetrics(model, self.version)
+        self._runs: set[str] = set()
         self._tags = {"model": model, "version": self.version}
 
     def load(self) -> None:
@@ -99,18 +104,19 @@ class ServedVersion:
         try:
             self._must_be_ready()
             request = read_request(body, self.scorer.signature, finder=self.joined.find if self.joined else None)
+            puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
             self.metrics.count("400", time.perf_counter() - begun, counts)
             raise bad_request(str(error)) from None
         except ScoringFailed as error:
-            log.error("Version %d of %s: %s", self.version, self.model, error)
+            ids = {"prediction": puid, **ids_of_trace(headers.get("traceparent", ""))}
+            log.error("Version %d of %s: %s", self.version, self.model, error, extra=ids)
             self.metrics.count("500", time.perf_counter() - begun, counts)
             raise Refused(500, "SCORING_FAILED", f"Version {self.version} of {self.model}: {error}") from None
         except Refused:
             self.metrics.count("503", time.perf_counter() - begun, counts)
             raise
-        puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
         tags = {**self._tags, "ignored": [name[:80] for name in request.ignored[:MOST_NAMED]]} if request.ignored else self._tags
         answer = orjson.dumps(
             {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": tags}},
@@ -153,6 +159,12 @@ class ServedVersion:
             raise Refused(503, "STORE_UNREACHABLE", str(error)) from None
         self.metrics.outcomes.inc()
         return orjson.dumps({"meta": {"puid": prediction_id}})
+
+    def asked_by(self, run: str) -> None:
+        """Log once which run of the orchestrator found the version ready: whoever looks into that run finds its lines here too."""
+        if self.ready and run not in self._runs and len(self._runs) < MOST_RUNS and RUN.fullmatch(run):
+            self._runs.add(run)
+            log.info("Version %d of %s was found ready by a run.", self.version, self.model, extra={"run": run})
 
     def readiness(self) -> dict[str, object]:
         """Whether the version may be asked, and why not."""

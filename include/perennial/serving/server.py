@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 import warnings
 from typing import TYPE_CHECKING
+
+from perennial import log_lines
 
 if TYPE_CHECKING:
     import flask
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     place.add_argument("--socket", help="path of a unix socket instead")
     parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_lines.write_lines("server", text="%(asctime)s %(levelname)s %(message)s", ids={"model": given.model, "version": given.version})
     logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from perennial.serving.served_version import ServedVersion
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         "timeout": 120,
         "graceful_timeout": 20,
         "loglevel": "warning",
+        **({"logconfig_dict": _gunicorn_form()} if log_lines.wants_json() else {}),
         "proc_name": f"{given.model} v{given.version}",
     }
     from seldon_core.gunicorn_utils import UserModelApplication
@@ -72,6 +74,12 @@ def application(served: ServedVersion) -> tuple[flask.Flask, SeldonModel]:
     wrapper.CORS = lambda app: None  # it would allow the pages of every origin to read the answers
     model = SeldonModel(served)
     return wrapper.get_rest_microservice(model, _NoMetrics()), model
+
+
+def _gunicorn_form() -> dict[str, object]:
+    """Gunicorn's logging in the form of all other lines."""
+    quiet = {"level": "WARNING", "handlers": [], "propagate": True}
+    return {**log_lines.logging_form(), "loggers": {"gunicorn.error": quiet, "gunicorn.access": quiet}}
 
 
 class _NoMetrics:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from perennial import log_lines
 from perennial.errors import SettingMissing
+from perennial.specs.sources import without_secret
+
+_SECRET_NAME = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 
 
 class Connection(BaseModel):
@@ -64,8 +69,23 @@ def read_connection(path: str, name: str) -> Connection:
     if name not in known:
         raise SettingMissing(f"There is no connection {name} in {path}; it has {', '.join(sorted(known)) or 'none'}.")
     try:
-        return Connection.model_validate(known[name])
+        connection = Connection.model_validate(known[name])
+        log_lines.hide(*_secrets(connection))
+        return connection
     except ValidationError as error:
         # The values may be secret: only the places and the rule are told.
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise SettingMissing(f"The connection {name} in {path} is not of its form ({wrong}).") from None
+
+
+def _secrets(connection: Connection) -> list[str]:
+    """What no line may show: the password, those among the further settings, and an address that holds one."""
+    url = connection.url.get_secret_value()
+    try:
+        without_secret(url)
+    except ValueError:
+        holds_one = [url]
+    else:
+        holds_one = []
+    further = [str(value) for name, value in connection.extra.items() if _SECRET_NAME.search(name) and isinstance(value, str)]
+    return [connection.password.get_secret_value(), *holds_one, *further]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from perennial_airflow.operators.cluster_stage import (
     plain,
 )
 from perennial_airflow.stage_job import JOB_LABEL, RESULT_FILE, answer_of, condition, culprit, job_name, render_job, render_service
-from perennial_airflow.stage_pod import apply_compute, pod_template, read_template
+from perennial_airflow.stage_pod import apply_compute, give_run, main_container, pod_template, read_template
 from perennial_airflow.triggers.job_watch import JobWatch
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class JobStage(ClusterStage):
         """
         settings = Settings.from_environment()
         pod = apply_compute(read_template(pod_template(settings, self.stage)), self.compute)
+        give_run(main_container(pod), os.environ)
         ti = context["ti"]
         identity = [ti.dag_id, context["run_id"], ti.task_id, ti.map_index, self.arguments]
         job = render_job(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -40,6 +41,7 @@ from perennial_airflow.stage_pod import (
     SIDE_CAR,
     apply_compute,
     ending_of,
+    give_run,
     has_ended,
     main_container,
     main_state,
@@ -150,6 +152,7 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
         self.labels = {TASK_LABEL: mark_of(task)}
         pod: dict[str, Any] = plain(self.build_pod_request_obj(context))
         merge_side_car(pod)
+        give_run(main_container(pod), os.environ)
         for empty in [key for key, value in main_container(pod).items() if value == []]:
             del main_container(pod)[empty]
         return apply_compute(pod, self.compute) if self.compute else pod

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.log_lines import ids_now
 from perennial.serving import envoy
 from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
-from perennial.serving.limits import REPLAYED
+from perennial.serving.limits import REPLAYED, RUN_HEADER
 from perennial.serving.replayed import Replayed
 from perennial.serving.route import FRESH, Arm, Route
 from perennial.settings import Settings
@@ -127,7 +128,7 @@ class LocalBackend:
         reason, server = "its server does not answer", server_socket(self.settings, model.name, version)
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
-                answer = json.loads(get(server, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic())))[1])
+                answer = json.loads(get(server, "/ready", max(0.1, min(2.0, deadline - time.monotonic())), _run_header())[1])
                 if answer.get("version") == says and answer.get("model") == model.name:
                     if answer["refused"]:
                         raise ReleaseRefused(answer["reason"])
@@ -313,6 +314,12 @@ class LocalBackend:
         with (self.folder / f"{name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _run_header() -> dict[str, str]:
+    """The run that asks, where one does, for the server's log."""
+    run = str(ids_now().get("run", ""))
+    return {RUN_HEADER: run} if run.isascii() else {}
 
 
 def server_socket(settings: Settings, model: str, version: int) -> Path:
