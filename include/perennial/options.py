@@ -467,6 +467,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--page", "which fifty, from the newest on", count, default=1),
         ),
     ),
+    "requirements": (
+        "list which system requirement each floor and each limit of the gate serves, and its owner; 1 if one has none, for CI",
+        (Option("--model", "name of the model; all if absent"),),
+    ),
     "review": (
         "review a model: releases, refusals, incidents, delivery figures, live metrics, and what is open",
         (

@@ -106,6 +106,7 @@ def judge(
     older: Mapping[str, Losses] | None = None,
     not_compared: str = "",
     besides: Sequence[Check] = (),
+    inspected: Sequence[Check] = (),
 ) -> Verdict:
     """Decide whether a candidate may be registered.
 
@@ -117,6 +118,7 @@ def judge(
         older: the same on older data, by slice.
         not_compared: why there is no comparison.
         besides: further checks: what the candidate changes for callers, what its test days lack.
+        inspected: checks of how it answers, which the sentence names only where they refuse it.
     """
     failures = passes_floors(metrics, gate)
     floors = Check(
@@ -131,7 +133,7 @@ def judge(
     else:
         checks.append(beats_champion(losses, gate))
         checks.append(old_context(older or {}, gate))
-    checks += besides
+    checks += [*besides, *inspected]
     refused = [check for check in checks if not check.passed]
     chosen = [*(refused or [check for check in checks if check.name == "champion"])]
     chosen += [check for check in besides if check.numbers and check.passed and (not refused or check.name == "classes")]
@@ -193,10 +195,11 @@ def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:
     failures = []
     for name, floor in gate.floors.items():
         value, higher = metrics.get(name), name in HIGHER_IS_BETTER
+        served = f" ({gate.requirements[name].words})" if name in gate.requirements else ""
         if value is None or not math.isfinite(value):
-            failures.append(f"{_words(name)} could not be computed, and its floor is {floor:g}")
+            failures.append(f"{_words(name)} could not be computed, and its floor is {floor:g}{served}")
         elif (value < floor) if higher else (value > floor):
-            failures.append(f"{_words(name)} is {value:.4f} and must be {'at least' if higher else 'at most'} {floor:g}")
+            failures.append(f"{_words(name)} is {value:.4f} and must be {'at least' if higher else 'at most'} {floor:g}{served}")
     return failures
 
 

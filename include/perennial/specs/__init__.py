@@ -27,6 +27,7 @@ from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
 from perennial.specs.files import FALSE, TRUE, UNFINISHED, FileForm
 from perennial.specs.freezes import FreezeSpec
 from perennial.specs.joins import JoinSpec, brought_by
+from perennial.specs.limits import Limited, LimitSpec, RequirementSpec
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
 from perennial.specs.monitoring import (
     INCIDENT_KINDS,
@@ -105,6 +106,8 @@ __all__ = [
     "KafkaSource",
     "LabelSpec",
     "Learner",
+    "LimitSpec",
+    "Limited",
     "ModelSpec",
     "MonitoringSpec",
     "MqttSource",
@@ -113,6 +116,7 @@ __all__ = [
     "PagesSource",
     "Pagination",
     "ReleaseSpec",
+    "RequirementSpec",
     "RetrainSpec",
     "Rows",
     "ScoringSpec",

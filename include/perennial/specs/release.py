@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
 from perennial.specs.freezes import FreezeSpec
+from perennial.specs.limits import Limited, LimitSpec
 from perennial.specs.signals import SignalSpec
 
 
@@ -161,6 +162,13 @@ class ServingSpec(Spec):
         default=1, ge=1, description="Minimum number of replicas of the champion (Kubernetes; on one machine it is one process)."
     )
     max_replicas: int = Field(default=1, ge=1, description="Maximum number of replicas of a version, scaled by CPU load (Kubernetes).")
+
+    limits: dict[Limited, LimitSpec] = Field(
+        default={},
+        description="What a version may take at most (docs/limits.md), measured before it is registered and before it gets traffic. "
+        "`p95_ms`: 95th percentile of the time to answer a request of one row on a free CPU, milliseconds; `memory_mb` and `folder_mb`: "
+        "memory of the process that answers and size of the version's folder, MB of 2^20 bytes; `joules`: energy of 1,000 such requests.",
+    )
 
     @model_validator(mode="after")
     def _replicas_rise(self) -> ServingSpec:

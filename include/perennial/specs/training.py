@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
 from perennial.specs.budget import TrainingBudget
+from perennial.specs.limits import RequirementSpec
 
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "rank_agreement", "alarm_agreement"}
@@ -149,6 +150,10 @@ class GateSpec(Spec):
         "alarms are held against its budget.",
     )
     floors: dict[str, float] = Field(description="Worst acceptable value of each metric on the test split.")
+    requirements: dict[str, RequirementSpec] = Field(
+        default={},
+        description="By floor: the system requirement that it serves, and who answers for it. `perennial requirements` lists them.",
+    )
     margin: float = Field(
         default=0.05,
         ge=0,
@@ -168,3 +173,11 @@ class GateSpec(Spec):
         description="Candidates that the gate refuses one after the other until people are told; one that passes ends it.",
     )
     resamples: int = Field(default=2000, ge=200, description="Number of bootstrap resamples.")
+
+    @model_validator(mode="after")
+    def _requirements_are_of_floors(self) -> GateSpec:
+        if unknown := sorted(set(self.requirements) - set(self.floors)):
+            raise ValueError(
+                f"gate.requirements name {', '.join(unknown)}, which is no floor: give the floor, or leave the requirement out"
+            )
+        return self

@@ -26,6 +26,7 @@ from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._inspection import inspect_server
 from perennial.stages._recent_requests import recent_rows
 from perennial.stages._release_plan import Failure
 from perennial.stages._release_record import plan_of
@@ -59,7 +60,7 @@ class Evaluator:
     def __init__(
         self, spec: ModelSpec, settings: Settings, store: Store, backend: Backend, registry: ModelRegistry, ledger: Ledger
     ) -> None:
-        self.spec, self.name = spec, spec.name
+        self.spec, self.name, self.settings = spec, spec.name, settings
         self.store, self.backend, self.registry, self.ledger = store, backend, registry, ledger
         self._predictions = settings.gateway_url + settings.prediction_path(spec.name)
         self._written: Entry | None = None  # the newest entry of this look
@@ -188,6 +189,8 @@ class Evaluator:
             self.backend.apply(self.spec, traffic.with_idle(now, {version: entry.versions[version]}))
             self._confirm(entry)  # what was applied just now may be what a rollback had taken away
         self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
+        if entry.kind == "started" and entry.version == version:
+            inspect_server(self.settings, self.store, self.spec, self.backend, version, entry.versions[version])
         if self.spec.release.replay and entry.candidate == version and entry.champion is not None:
             self._replay(version, entry)
 

@@ -46,10 +46,11 @@ from perennial.served_tables import INPUT, outcomes_name, predictions_name
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._inspection import inspected
 from perennial.stages._logs import take_in
 from perennial.stages._run_facts import facts_of
 from perennial.stages._versions import as_of
-from perennial.stages.register import is_decided, readme, replays_golden
+from perennial.stages.register import is_decided, readme
 from perennial.store import Store
 from perennial.training.evaluation import per_row_loss
 from perennial.training.recalibration import Recalibration, fit_recalibration, recalibrate, split_days, take_away, weight_for
@@ -205,13 +206,14 @@ class Fit:
             made = publish(self.store, self.spec.name, folder, recalibrated(manifest, digest))
         note_making(self.store, self.spec.name, made)
         note_learned(self.store, self.spec.name)
-        golden = replays_golden(self.settings, self.store, self.spec.name, made)
+        golden, served = inspected(self.settings, self.store, self.spec, made)
+        refused = [one.sentence for one in (golden, *served) if not one.passed]
         verdict = Verdict(
-            golden.passed,
-            f"{what} is {'registered' if golden.passed else 'refused'}: {(check if golden.passed else golden).sentence}.",
-            (check, golden),
+            not refused,
+            f"{what} is {'refused' if refused else 'registered'}: {'; '.join(refused) or check.sentence}.",
+            (check, golden, *served),
         )
-        if not golden.passed:
+        if refused:
             _keep(self.store, record, {**verdict.as_json(), **evidence})
             raise CandidateRefused(verdict.sentence)
         version = self._register(made, verdict, evidence, run_url)

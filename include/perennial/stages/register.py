@@ -8,22 +8,18 @@ from __future__ import annotations
 import io
 import json
 import logging
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from perennial import discovery
-from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
+from perennial.errors import CandidateRefused, StoredDataDamaged, UnknownName
 from perennial.learner_words import name_of
 from perennial.lineage.ledger import AGAINST
 from perennial.lineage.making import usage_of
 from perennial.lineage.manifest import require_code
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
-from perennial.lineage.version_folder import fetch
 from perennial.lineage.version_notes import card_key, note_versions
 from perennial.registry.alarms import finds_as_much, is_stable, keeps_budget
 from perennial.registry.model_registry import (
@@ -43,13 +39,12 @@ from perennial.results import RegisterResult
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._inspection import inspected
 from perennial.stages._online import export_values
 from perennial.store import Store
 from perennial.training.report import with_verdict
 
 log = logging.getLogger("perennial.register")
-
-REPLAY_SECONDS = 120
 
 
 def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: str, evaluation: str, code: str = "") -> RegisterResult:
@@ -89,7 +84,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         return result
     document = _document(store, evaluation, digest)
     compared = _compared_with(registry, model, document, champion)
-    golden = replays_golden(settings, store, model, digest)
+    golden, served = inspected(settings, store, spec, digest)
     test, older = _losses(store, document, spec)
     changes = _changes(document)
     besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]
@@ -102,6 +97,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         older=older,
         not_compared=document.get("incomparable", "").rstrip(".") or _beside_champion(spec, document),
         besides=besides,
+        inspected=served,
     )
     evidence = verdict.as_json()
     encoded = json.dumps(evidence, indent=1).encode()
@@ -146,32 +142,6 @@ def made_by(store: Store, spec: ModelSpec, digest: str) -> dict[str, str]:
     """What made the version and what that used, as tags; without the latter where nobody noted it."""
     used = usage_of(store, spec.name, digest)
     return {"learner": spec.learner, **({"used": used.sentence} if used else {})}
-
-
-def replays_golden(settings: Settings, store: Store, model: str, digest: str) -> Check:
-    """Replay the golden rows where the version will be served: in the serving environment of this machine, or else here.
-
-    Raises:
-        UnknownName: the store has no such version.
-        StoredDataDamaged: its files were changed.
-        Fault: the serving environment does not run.
-    """
-    with tempfile.TemporaryDirectory(prefix="perennial-register-") as scratch:
-        folder = fetch(store, model, digest, Path(scratch) / "version")
-        python = settings.venv("serving") / "bin" / "python"
-        if settings.runtime == "process" and python.exists():
-            answer, where = _replay_there(python, folder), "the serving environment"
-        else:
-            from perennial.serving.replay import replay
-
-            answer, where = replay(folder), "the workload environment; the server replays them again before it is ready"
-    matches = bool(answer["matches"])
-    sentence = (
-        f"its golden rows match in {where}"
-        if matches
-        else f"its golden rows do not match in {where}: {str(answer['sentence']).rstrip('.')}"
-    )
-    return Check("golden", matches, sentence, {"environment": answer["environment"]})
 
 
 def judged_page(store: Store, model: str, digest: str, verdict: Mapping[str, Any]) -> dict[str, bytes]:
@@ -314,22 +284,3 @@ def _beside_champion(spec: ModelSpec, document: Mapping[str, Any]) -> str:
         f"nothing says whether it or the champion finds more, since too few test rows have a label ({test['labelled']:,} of "
         f"{test['rows']:,}); on the same rows it raises an alarm at {ours:.2%} and the champion at {theirs:.2%}"
     )
-
-
-def _replay_there(python: Path, folder: Path) -> dict[str, Any]:
-    said = ""
-    try:
-        ran = subprocess.run(
-            [str(python), "-m", "perennial.serving.replay", str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=REPLAY_SECONDS,
-            check=False,
-        )
-        said = "".join(ran.stderr.strip().splitlines()[-1:])
-        answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise Fault(
-            f"The serving environment {python} could not replay the golden rows: {said or error}. Run `make setup` again."
-        ) from error
-    return answer

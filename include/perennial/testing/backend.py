@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from perennial.serving.aside import Aside
 from perennial.serving.replayed import Replayed
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.specs import ModelSpec
@@ -28,6 +29,7 @@ class RehearsedBackend:
         self.history: list[Route] = []
         self.refusals: dict[int, Exception] = {}  # what waiting for a version raises
         self.replay_failures: dict[int, int] = {}  # requests that a version fails when they are replayed
+        self.asides: dict[int, Aside] = {}  # ways to versions aside of their traffic
         self.deaf: set[int] = set()  # versions that get no request, whatever their weight
         self._route: Route | None = None
         self._arms: dict[int, Arm] = {}
@@ -52,6 +54,11 @@ class RehearsedBackend:
         del model
         failed = min(len(rows), self.replay_failures.get(version, 0))
         return Replayed(len(rows), failed, 0, "500: rehearsed" if failed else "", 5.0)
+
+    def aside(self, model: ModelSpec, version: int) -> Aside | None:
+        """No way, unless `asides` has one for the version."""
+        del model
+        return self.asides.get(version)
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """What the versions of the route have shown."""

@@ -154,22 +154,34 @@ def publish_small_version(store: Store, folder: Path, *, model: str = "small_del
 
 
 def sabotage(
-    store: Store, model: str, digest: str, folder: Path, *, share: float = 0.3, seconds: float = 0.0, begins: Path | None = None
+    store: Store,
+    model: str,
+    digest: str,
+    folder: Path,
+    *,
+    share: float = 0.3,
+    seconds: float = 0.0,
+    begins: Path | None = None,
+    spared: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Publish a copy of a version that fails part of its live traffic though its golden rows pass; returns the copy's digest.
+    """Publish a copy of a version that fails part of its live traffic though every check before passes; returns the copy's digest.
 
-    Its `features.py` raises for about `share` of all rows that are no golden rows, always the same ones, after `seconds` of delay for every
-    request that is not golden: a version that every check before the release accepts and only live traffic can convict. With the path of
-    a file it is well until there is one, as a version is that fails long after its release.
+    Its `features.py` raises for about `share` of all rows but the golden ones, those that inspections generate and those that are `spared`,
+    always the same ones, after `seconds` of delay for every request with others: a version that only live traffic can convict. With the
+    path of a file it is well until there is one, as a version is that fails long after its release.
     """
+    from perennial.serving.generated_inputs import generated
+    from perennial.serving.request import read_signature
+
     source = version_folder.fetch(store, model, digest, folder)
     manifest = version_folder.read_manifest(store, model, digest)
     golden = json.loads((source / "golden.json").read_text())["rows"]
-    inputs = json.loads((source / "signature.json").read_text())["inputs"]
-    names = [field["name"] for field in inputs if field["type"] != "timestamp"]
+    signature = json.loads((source / "signature.json").read_text())
+    names = [field["name"] for field in signature["inputs"] if field["type"] != "timestamp"]
+    passing = [*golden, *spared, *(row for _, rows in generated(read_signature(signature), golden) for row in rows)]
     shutil.copyfile(source / "features.py", source / "features_before_sabotage.py")
     (source / "features.py").write_text(
-        _SABOTAGED.format(names=names, golden=sorted(set(_keys(names, golden))), share=share, seconds=seconds, begins=str(begins or ""))
+        _SABOTAGED.format(names=names, golden=sorted(set(_keys(names, passing))), share=share, seconds=seconds, begins=str(begins or ""))
     )
     return version_folder.publish(
         store,

@@ -27,6 +27,7 @@ from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.learner_words import counts
 from perennial.lineage.making import Making, making
 from perennial.lineage.manifest import LabelsUsed, Manifest
+from perennial.lineage.measurements import Measurement, measurements
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import key, read_manifest
 from perennial.lineage.version_notes import Figure, card_key, evaluation_key, figures_of, is_number, part_of, versions_newest_first
@@ -82,6 +83,7 @@ class VersionView(View):
     row: ModelRow
     line: VersionLine
     checks: tuple[Check, ...] = Field(description="What the gate looked at; empty if its verdict cannot be read.")
+    took: tuple[Measurement, ...] = Field(description="What it was measured to take, oldest first; empty for one from before that.")
     measured: str = Field(description="Which rows its figures are of; empty without an evaluation.")
     slices: tuple[Slice, ...]
     more_slices: int = Field(description="How many more values there are than are shown.")
@@ -131,6 +133,7 @@ def view_of_line(store: Store, row: ModelRow, line: VersionLine) -> VersionView:
         row=row,
         line=line,
         checks=_checks(_document(store, verdict_key(name, digest), damage)),
+        took=_took(store, name, digest, damage),
         measured=_measured(test),
         slices=slices,
         more_slices=more,
@@ -176,6 +179,14 @@ def _manifest(store: Store, name: str, digest: str, damage: list[str]) -> Manife
     except StoredDataDamaged as error:
         damage.append(str(error))
     return None
+
+
+def _took(store: Store, name: str, digest: str, damage: list[str]) -> tuple[Measurement, ...]:
+    try:
+        return measurements(store, name, digest)
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+        return ()
 
 
 def _made(store: Store, name: str, digest: str, damage: list[str]) -> Making | None:

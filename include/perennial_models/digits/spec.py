@@ -1,6 +1,8 @@
 """All that the platform must know of this model. Light: DAG files import it."""
 
-from perennial.specs import GateSpec, ModelSpec, MonitoringSpec, SplitSpec, TrainingSpec
+from perennial.specs import GateSpec, ModelSpec, MonitoringSpec, RequirementSpec, SplitSpec, TrainingSpec
+
+SERVED = RequirementSpec(requirement="R-1: nine of ten digits need no second look", owner="perennial")
 
 MODEL = ModelSpec(
     name="digits",
@@ -16,6 +18,8 @@ MODEL = ModelSpec(
         max_epochs=40, patience=6, batch_size=64, hyperparameters={"channels": 16, "dropout": 0.2, "learning_rate": 2e-3}
     ),
     # Telling nothing apart has log loss 2.30 and accuracy .10; the nearest neighbour reaches accuracy .96 on days like these.
-    gate=GateSpec(metric="log_loss", floors={"log_loss": 0.5, "accuracy": 0.85}, margin=0.05),
+    gate=GateSpec(
+        metric="log_loss", floors={"log_loss": 0.5, "accuracy": 0.85}, requirements={"log_loss": SERVED, "accuracy": SERVED}, margin=0.05
+    ),
     monitoring=MonitoringSpec(window_days=2, alarm_shift=0.2),
 )

@@ -1,6 +1,19 @@
 """All that the platform must know of this model. Light: DAG files import it."""
 
-from perennial.specs import ComputeSpec, GateSpec, ModelSpec, MonitoringSpec, SplitSpec, TrainingSpec
+from perennial.specs import (
+    ComputeSpec,
+    GateSpec,
+    LimitSpec,
+    ModelSpec,
+    MonitoringSpec,
+    RequirementSpec,
+    ServingSpec,
+    SplitSpec,
+    TrainingSpec,
+)
+
+BETTER_THAN_CHANCE = RequirementSpec(requirement="R-1: says more than the share of late flights does", owner="departure board")
+SHARES_COME_TRUE = RequirementSpec(requirement="R-2: of flights at 30 % about 30 % are late", owner="departure board")
 
 MODEL = ModelSpec(
     name="flight_delays",
@@ -49,6 +62,17 @@ MODEL = ModelSpec(
             "weight_decay": 0.05,
         },
     ),
-    gate=GateSpec(metric="log_loss", floors={"log_loss": 0.75, "roc_auc": 0.58, "calibration_error": 0.25}),
+    gate=GateSpec(
+        metric="log_loss",
+        floors={"log_loss": 0.75, "roc_auc": 0.58, "calibration_error": 0.25},
+        requirements={"log_loss": BETTER_THAN_CHANCE, "roc_auc": BETTER_THAN_CHANCE, "calibration_error": SHARES_COME_TRUE},
+    ),
+    serving=ServingSpec(
+        limits={
+            "p95_ms": LimitSpec(at_most=100, requirement="R-3: the board shows a flight within 0.2 s", owner="departure board"),
+            "memory_mb": LimitSpec(at_most=600, requirement="R-4: three versions run beside each other in 2 GB", owner="perennial"),
+            "folder_mb": LimitSpec(at_most=20, requirement="R-5: a version is fetched in a second", owner="perennial"),
+        }
+    ),
     monitoring=MonitoringSpec(window_days=3),  # weather clusters by day: in one day alone little can be told
 )

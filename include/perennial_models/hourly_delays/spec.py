@@ -1,6 +1,8 @@
 """All that the platform must know of this model. Light: DAG files import it."""
 
-from perennial.specs import ComputeSpec, GateSpec, ModelSpec, MonitoringSpec, SplitSpec, TrainingSpec
+from perennial.specs import ComputeSpec, GateSpec, ModelSpec, MonitoringSpec, RequirementSpec, SplitSpec, TrainingSpec
+
+SERVED = RequirementSpec(requirement="R-1: nearer than the mean of the hour", owner="departure board")
 
 MODEL = ModelSpec(
     name="hourly_delays",
@@ -30,6 +32,6 @@ MODEL = ModelSpec(
     compute=ComputeSpec(cpus=1, memory_gb=3),
     training=TrainingSpec(hyperparameters={"learning_rate": 0.05, "num_leaves": 15, "min_data_in_leaf": 40}),
     # Saying the mean of all hours has rmse 23.6 over the year, and 13 to 37 on fortnights, as they are calm or stormy.
-    gate=GateSpec(metric="rmse", floors={"rmse": 23.6}, margin=0.2),
+    gate=GateSpec(metric="rmse", floors={"rmse": 23.6}, requirements={"rmse": SERVED}, margin=0.2),
     monitoring=MonitoringSpec(window_days=3),  # storms cluster by day: in one day alone little can be told
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from perennial.serving.aside import Aside
 from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
@@ -37,6 +38,14 @@ class Backend(Protocol):
         """Send requests of one row each to a version that is ready, aside of all that counts; None where that cannot be done.
 
         They warm it and probe it. Nobody's prediction is logged, and no count moves.
+        """
+        ...
+
+    def aside(self, model: ModelSpec, version: int) -> Aside | None:
+        """A way to a version that is ready, aside of all that counts, as `replay` goes; None where there is none.
+
+        Raises:
+            ServiceUnreachable: its server is gone.
         """
         ...
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.log_lines import ids_now
 from perennial.serving import envoy
+from perennial.serving.aside import Aside, AsideSocket
 from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
 from perennial.serving.limits import REPLAYED, RUN_HEADER
 from perennial.serving.replayed import Replayed
@@ -170,6 +171,16 @@ class LocalBackend:
             failed[0] if failed else "",
             times[int(0.95 * (len(times) - 1))] if times else 0.0,
         )
+
+    def aside(self, model: ModelSpec, version: int) -> Aside | None:
+        """See `Backend.aside`: the server's own socket."""
+        way = AsideSocket(server_socket(self.settings, model.name, version), f"/{envoy.PREDICTIONS}", model.serving.timeout_seconds)
+        try:
+            return way.aside()
+        except OSError as error:
+            raise ServiceUnreachable(
+                f"The server of version {version} of {model.name} went away while it was inspected: {error}."
+            ) from error
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """See `Backend.observe`. Counters that Envoy began anew are added to what they had shown before, as far as it was looked at."""

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.serving.aside import Aside
 from perennial.serving.backends import seldon_v1, served_pods
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.observation import KeptInStore, add_in_store
@@ -103,6 +104,11 @@ class SeldonBackend:
     def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
         """See `Backend.replay`: not here, where a mesh that is not ours hands on whatever headers callers send."""
         del model, version, rows
+        return None
+
+    def aside(self, model: ModelSpec, version: int) -> Aside | None:
+        """See `Backend.aside`: not here, as for `replay`."""
+        del model, version
         return None
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perennial.errors import LedgerConflict, ServiceUnreachable
+from perennial.serving.aside import Aside
 from perennial.serving.backends import seldon_v2
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.observation import KeptInStore, add_in_store
@@ -69,6 +70,11 @@ class Core2Backend:
     def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
         """See `Backend.replay`: not here, where a mesh that is not ours hands on whatever headers callers send."""
         del model, version, rows
+        return None
+
+    def aside(self, model: ModelSpec, version: int) -> Aside | None:
+        """See `Backend.aside`: not here, as for `replay`."""
+        del model, version
         return None
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:

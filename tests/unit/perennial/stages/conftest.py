@@ -19,13 +19,28 @@ from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch
+from perennial.serving import folder_inspection, generated_inputs, probe
 from perennial.serving.request import read_request
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
-from perennial.stages import evaluate, register, score, train
+from perennial.stages import _inspection, evaluate, register, score, train
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory
 from perennial.training.evaluation import resampled
+
+
+@pytest.fixture(autouse=True)
+def inspected_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions are inspected by the code of the serving environment, and in this process: starting one for each would take a second."""
+    if "serving_environment" not in request.fixturenames:
+        monkeypatch.setattr(_inspection, "_inspected_by", lambda python, folder, asked: folder_inspection.main(folder, asked))
+        monkeypatch.setattr(probe, "WINDOWS", 1)
+        monkeypatch.setattr(generated_inputs, "MAX_ROWS", 200)
+
+
+@pytest.fixture
+def serving_environment() -> None:
+    """A test that has this has versions inspected by a process, as always outside of tests."""
 
 
 @pytest.fixture(scope="module")

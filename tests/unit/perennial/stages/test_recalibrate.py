@@ -204,7 +204,7 @@ def test_it_is_in_the_registry_with_all_that_a_version_has(served):
     assert (tags["compared_with"], tags["recalibrates"]) == ("1", "1")
     assert "The weights of version 1, recalibrated: scale 0." in served.registry.cards[0]
     gate = json.loads(served.store.read(f"reports/{MODEL.name}/{result.digest}/gate.json"))
-    assert [check["name"] for check in gate["checks"]] == ["champion", "golden"]
+    assert [check["name"] for check in gate["checks"]] == ["champion", "golden", "generated inputs", "limits"]
     assert served.records()[0]["version"] == 2
     assert result.links["MLflow run"].endswith(result.run_id)
 
@@ -289,7 +289,7 @@ def test_the_days_of_the_training_do_not_count(tmp_path, monkeypatch):
 def test_a_version_that_does_not_score_alike_where_it_is_served_is_refused(served, monkeypatch):
     """MO-14: As at every registration; and the same labels do not try again."""
     said = Check("golden", False, "its golden rows do not match in the serving environment", {})
-    monkeypatch.setattr(stage, "replays_golden", lambda *given: said)
+    monkeypatch.setattr(stage, "inspected", lambda *given: (said, []))
     with pytest.raises(CandidateRefused, match="is refused: its golden rows do not match"):
         served.run()
     assert len(served.registry.versions(MODEL.name)) == 1

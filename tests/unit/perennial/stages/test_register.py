@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perennial.errors import CandidateRefused, Fault, ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
+from perennial.errors import CandidateRefused, ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.trainings import judged
 from perennial.settings import Settings
+from perennial.specs import LimitSpec, RequirementSpec, ServingSpec
 from perennial.stages import register
 from perennial.store import FolderStore
 from perennial.testing import World, small_model
@@ -270,28 +271,27 @@ def test_golden_rows_that_differ_refuse(world):
         registered(world, evaluated(world))
 
 
-def test_golden_rows_are_replayed_in_the_serving_environment(world):
-    """MO-14, DM-18, SY-19: Its Python is asked where there is one; one that does not answer is a fault, not a verdict."""
-    python = world.settings.venv("serving") / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    answer = {"matches": True, "sentence": "", "environment": "Python 3.11"}
-    python.write_text(f"#!/bin/sh\n[ -f $3/golden.json ] && echo '{json.dumps(answer)}'\n")
-    python.chmod(0o755)
-    check = register.replays_golden(world.settings, world.store, world.spec.name, world.digest)
-    assert (check.passed, check.sentence, check.numbers) == (
-        True,
-        "its golden rows match in the serving environment",
-        {"environment": "Python 3.11"},
+def test_a_candidate_beyond_its_limit_or_floor_is_refused_with_whom_to_ask(world):
+    """SE-04, MO-24: The figure, the limit or floor, the requirement that it serves and its owner; the verdict and the run keep them."""
+    limits = {"folder_mb": LimitSpec(at_most=1e-6, requirement="R-9: fits the edge", owner="edge team")}
+    gate = world.spec.gate.model_copy(update={"requirements": {"log_loss": RequirementSpec(requirement="R-2", owner="desk")}})
+    world.spec = world.spec.model_copy(update={"serving": ServingSpec(limits=limits), "gate": gate})
+    with pytest.raises(CandidateRefused) as refusal:
+        registered(world, evaluated(world, log_loss=2.0))
+    assert "Log loss is 2.0000 and must be at most 0.9 (requirement R-2; owner desk)" in str(refusal.value)
+    assert "MB in the workload environment and must be at most 1e-06 MB (requirement R-9: fits the edge; owner edge team)" in str(
+        refusal.value
     )
-    python.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
-    with pytest.raises(Fault, match="no such module"):
-        registered(world, evaluated(world))
-    python.write_text("#!/bin/sh\nexit 0\n")
-    with pytest.raises(Fault, match="could not replay the golden rows: list index out of range"):
-        registered(world, evaluated(world))
-    python.chmod(0o644)
-    with pytest.raises(Fault, match="Permission denied"):
-        registered(world, evaluated(world))
+    verdict = json.loads(world.store.read(f"reports/{world.spec.name}/{world.digest}/gate.json"))
+    assert [check["name"] for check in verdict["checks"] if not check["passed"]] == ["floors", "limit folder_mb"]
+    assert "edge team" in world.registry.runs[RUN].tags["refused"]
+
+
+def test_the_card_says_what_a_version_takes(world):
+    """SE-15: What it was measured to take, and that it answers generated inputs."""
+    registered(world, evaluated(world))
+    assert "* limits: it has no absolute limits; in the workload environment it showed p95 latency" in world.registry.descriptions[0]
+    assert "* generated inputs: it answers 4" in world.registry.descriptions[0]
 
 
 def test_an_evaluation_must_be_this_candidates(world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from perennial.learner_words import learnt
 from perennial.lineage import version_folder
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.making import note_making
+from perennial.lineage.measurements import Measurement, measurements_key, note_measurement
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.usage import Usage
 from perennial.lineage.version_notes import note_versions
@@ -75,3 +77,18 @@ def test_the_ledger_shows_what_a_training_used(tmp_path: Path) -> None:
     entry = ledger.append("started", **facts, reason="It begins.", evidence={"training": {"sentence": USED.sentence, **USED.figures()}})
     assert f"It begins. Its training: {USED.sentence}" in line(entry)
     assert "Its training" not in line(entry.model_copy(update={"evidence": {}}))
+
+
+def test_a_version_says_what_it_takes_where_it_was_measured(tmp_path: Path) -> None:
+    """SE-15, SE-04: Both places, oldest first; a version from before that has none, and a garbled file is said and hides nothing else."""
+    store = FolderStore(str(tmp_path / "store"))
+    digest = published(store, tmp_path, 1, "lightning")
+    assert version_view(store, "digits", "1").took == ()
+    when = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    for where in ("in the serving environment", "at its server"):
+        note_measurement(store, "digits", digest, Measurement(time=when, where=where, words="memory 90 MB", figures={"memory_mb": 90}))
+    assert [one.where for one in version_view(store, "digits", "1").took] == ["in the serving environment", "at its server"]
+    store.write(measurements_key("digits", digest), b"[")
+    view = version_view(store, "digits", "1")
+    assert (view.took, view.line.number) == ((), 1)
+    assert any("measured.json cannot be read" in sentence for sentence in view.damage)
