@@ -82,7 +82,7 @@ def _window(
     clock: Callable[[], float],
 ) -> tuple[list[float], list[float], float]:
     """Milliseconds of each request, without and with the time that it waited for a CPU; and seconds of CPU time of all."""
-    free, wall, busy = [], [], 0.0
+    free, wall, busy = list[float](), list[float](), 0.0
     while len(wall) < REQUESTS and (len(wall) < FEWEST_REQUESTS or sum(wall) < WINDOW_SECONDS * 1e3):
         body, waited_before, worked_before, began = next(turn), waited(), worked(), clock()
         ask(body)
