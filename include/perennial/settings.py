@@ -43,6 +43,11 @@ class Settings(BaseModel):
     serving: Literal["local", "seldon"] = Field(
         default="local", description="What serves versions: Envoy and processes on this machine, or Seldon Core."
     )
+    server: Literal["open", "seldon"] = Field(
+        default="open",
+        description="Which server runs each version on this machine: `open` speaks Seldon's v1 form and the Open Inference Protocol, "
+        "`seldon` is seldon-core's wrapper, which speaks the first alone.",
+    )
     host: str = Field(default="127.0.0.1", description="Address that every local server listens on.")
     port_base: int = Field(
         default=0,

@@ -173,25 +173,41 @@ def parse(body: bytes | str, example: str) -> dict[str, Any]:
 
 
 def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_ROWS, finder: Finder | None = None) -> Request:
-    """Check a prediction request against a version's signature.
+    """Check a prediction request in Seldon's form against a version's signature, by the rules of `checked`.
+
+    Raises:
+        BadRequest: it is no JSON, has no rows or too many, or does not fit.
+    """
+    document = parse(body, '{"data": {"rows": [{...}]}}')
+    return checked(_rows(document.get("data"), max_rows), document.get("meta"), signature, finder)
+
+
+def checked(
+    rows: Sequence[Any],
+    meta: object,
+    signature: Signature,
+    finder: Finder | None = None,
+    named: tuple[str, str] = ("meta.puid", "meta.tags.event_time"),
+) -> Request:
+    """Rows as JSON has them against a version's signature, whichever way they were sent.
 
     A field that the version does not know is ignored and named, a nullable one that a row lacks is null: callers of a version with more
     inputs, or with fewer, are answered too. Where the version's dataset declares how its files are written, texts of values and names of
     fields are read as in its files; numbers, true and false mean what they are. What joins bring is taken from the row where it has one of
     their columns; else it is found by the row's key, at the row's event time, or that of the request, or now.
 
+    `meta` may have a `puid` and, in `tags`, an `event_time`; `named` says what callers call these.
+
     Raises:
-        BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
-            where the signature is strict, an unknown field. The first of each kind and field is told, ten at most.
+        BadRequest: a row lacks a field that must not be null, has a value that does not fit or, where the signature is strict, an unknown
+            field. The first of each kind and field is told, ten at most.
     """
-    document = parse(body, '{"data": {"rows": [{...}]}}')
-    rows = _rows(document.get("data"), max_rows)
     ignored: set[str] = set()
     faults: dict[str, str] = {}  # the first by what is wrong, in the order of their rows and fields
     fitted, places = [], []
     found: dict[int, dict[str, Found]] = {}
     faults_of_meta: dict[str, str] = {}
-    puid, event_time = _meta_or_fault(document.get("meta"), signature, faults_of_meta)
+    puid, event_time = _meta_or_fault(meta, signature, faults_of_meta, named)
 
     def look(place: int, row: dict[str, Any]) -> None:
         if finder:
@@ -249,11 +265,16 @@ def _rows(data: object, max_rows: int) -> list[Any]:
         rows = [dict(zip(names, row, strict=True)) for row in values[: max_rows + 1]]
     else:
         raise BadRequest("data has neither rows nor ndarray: one of them must hold the rows.")
+    refuse_count(len(rows), max_rows)
+    return rows
+
+
+def refuse_count(rows: int, max_rows: int = MAX_ROWS) -> None:
+    """Raises BadRequest where a request has no rows or too many."""
     if not rows:
         raise BadRequest("The request has no rows: send at least one.")
-    if len(rows) > max_rows:
+    if rows > max_rows:
         raise BadRequest(f"The request has more than {max_rows} rows: send them in several requests.")
-    return rows
 
 
 def _found(
@@ -469,16 +490,16 @@ def _as_in_files(value: object, form: FileForm | None) -> str:
     return f" (texts are read as in files: {words(form)})" if form and isinstance(value, str) else ""
 
 
-def _meta_or_fault(meta: object, signature: Signature, faults: dict[str, str]) -> tuple[str | None, str | None]:
+def _meta_or_fault(meta: object, signature: Signature, faults: dict[str, str], named: tuple[str, str]) -> tuple[str | None, str | None]:
     """The id and the event time of a request; what is wrong with them is added to `faults`."""
     try:
-        return _meta(meta, signature)
+        return _meta(meta, signature, *named)
     except BadRequest as fault:
         faults["meta"] = str(fault)
         return None, None
 
 
-def _meta(meta: object, signature: Signature) -> tuple[str | None, str | None]:
+def _meta(meta: object, signature: Signature, puid_is: str, event_time_is: str) -> tuple[str | None, str | None]:
     if meta is None:
         return None, None
     if not isinstance(meta, dict):
@@ -486,13 +507,13 @@ def _meta(meta: object, signature: Signature) -> tuple[str | None, str | None]:
     puid = meta.get("puid")
     if puid is not None and not (isinstance(puid, str) and _ID.fullmatch(puid)):
         raise BadRequest(
-            f"meta.puid is {_short(puid)}: an id has 1 to 128 letters, digits and the signs . _ : - and begins with a letter or digit."
+            f"{puid_is} is {_short(puid)}: an id has 1 to 128 letters, digits and the signs . _ : - and begins with a letter or digit."
         )
     tags = meta.get("tags")
     if tags is not None and not isinstance(tags, dict):
         raise BadRequest("meta.tags must be an object.")
     event_time = (tags or {}).get("event_time")
-    return puid, None if event_time is None else _moment(event_time, signature, "meta.tags.event_time")
+    return puid, None if event_time is None else _moment(event_time, signature, event_time_is)
 
 
 def _moment(value: object, signature: Signature, field: str) -> str:

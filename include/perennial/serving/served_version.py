@@ -23,9 +23,11 @@ from perennial.serving.joined_values import JoinedValues
 from perennial.serving.limits import REPLAYED
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.refused import Refused, bad_request
-from perennial.serving.request import BadRequest, read_feedback, read_request
+from perennial.serving.request import BadRequest, read_feedback
 from perennial.serving.scorer import Scorer, ScoringFailed
+from perennial.serving.segments import SegmentWriter
 from perennial.serving.server_metrics import ServerMetrics
+from perennial.serving.wire_form import Scored, SeldonForm, WireForm
 from perennial.settings import Settings
 from perennial.store import open_store
 
@@ -33,7 +35,6 @@ log = logging.getLogger(__name__)
 
 MOST_RUNS = 1_000  # that are logged of those that found a version ready
 RUN = re.compile(r"[^\x00-\x1f\x7f]{1,250}")  # an id, as Airflow has them
-MOST_NAMED = 20  # of the fields that a version ignored, in its answer
 PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
 VERSION_HEADER = "x-perennial-version"
 
@@ -51,7 +52,7 @@ class ServedVersion:
         self.reason = "The version is being loaded."
         self.metrics = ServerMetrics(model, self.version)
         self._runs: set[str] = set()
-        self._tags = {"model": model, "version": self.version}
+        self._open: list[JoinedValues | SegmentWriter] = []  # what is to be closed
 
     def load(self) -> None:
         """Fetch and load the version, replay its golden rows, open the logs. Called in the process that answers, after any fork.
@@ -77,6 +78,7 @@ class ServedVersion:
         self.predictions = PredictionLog(self.store, self.model, self.version)
         self.outcomes = OutcomeLog(self.store, self.model, self.version)
         self.metrics.dropped.set_function(lambda: self.predictions.segments.dropped)
+        self._open += [*([self.joined] if self.joined else []), self.predictions.segments, self.outcomes.segments]
         atexit.register(self.close)
         if difference:
             self.refused, self.reason = True, f"Version {self.version} of {self.model} must not serve. {difference}"
@@ -87,23 +89,21 @@ class ServedVersion:
 
     def close(self) -> None:
         """Write what the logs still hold."""
-        if self.joined:
-            self.joined.close()
-        self.predictions.segments.close()
-        self.outcomes.segments.close()
+        while self._open:
+            self._open.pop(0).close()
 
-    def answer(self, body: bytes | str, headers: Mapping[str, str]) -> bytes:
-        """The answer to one prediction request; names of headers are asked for in lower case.
+    def answer(self, body: bytes | str, headers: Mapping[str, str], form: WireForm | None = None) -> bytes:
+        """The answer to one prediction request, in the form in which it is asked; names of headers are asked for in lower case.
 
         Raises:
             Refused: 400 for a request that does not fit, 500 if the version fails, 503 if it is not ready.
         """
-        begun = time.perf_counter()
+        begun, form = time.perf_counter(), form or SeldonForm()
         # Only on one machine, where the gateway removes the header of callers.
         counts = self.settings.serving != "local" or REPLAYED not in headers
         try:
-            self._must_be_ready()
-            request = read_request(body, self.scorer.signature, finder=self.joined.find if self.joined else None)
+            self.must_be_ready()
+            request = form.read(body, self.scorer.signature, self.joined.find if self.joined else None)
             puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
@@ -117,11 +117,7 @@ class ServedVersion:
         except Refused:
             self.metrics.count("503", time.perf_counter() - begun, counts)
             raise
-        tags = {**self._tags, "ignored": [name[:80] for name in request.ignored[:MOST_NAMED]]} if request.ignored else self._tags
-        answer = orjson.dumps(
-            {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": tags}},
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        answer = form.write(Scored(self.model, self.version, self.scorer.names, puid, scores, request.ignored))
         seconds = time.perf_counter() - begun
         self.metrics.count("200", seconds, counts)
         if not counts:
@@ -149,7 +145,7 @@ class ServedVersion:
         Raises:
             Refused: 400 for an outcome that does not fit, 503 if the store does not take it or the version is not ready.
         """
-        self._must_be_ready()
+        self.must_be_ready()
         try:
             prediction_id, outcome = read_feedback(body, self.scorer.outcomes)
             self.outcomes.record(prediction_id, outcome)
@@ -177,6 +173,19 @@ class ServedVersion:
             "digest": self.digest,
         }
 
-    def _must_be_ready(self) -> None:
+    def must_be(self, model: str, version: str) -> None:
+        """Raises Refused where another model is asked, or another version, unless none is named."""
+        if model != self.model:
+            raise Refused(404, "UNKNOWN_MODEL", f"{model or 'A model without a name'} is not served here: this is {self.model}.")
+        if version not in ("", str(self.version)):
+            raise Refused(
+                404,
+                "UNKNOWN_VERSION",
+                f"Version {version[:80]} of {model} does not answer here, version {self.version} does: leave the version out, or choose it "
+                "by the header x-predictor.",
+            )
+
+    def must_be_ready(self) -> None:
+        """Raises Refused where the version cannot be asked."""
         if not self.ready:
             raise Refused(503, "NOT_READY", self.reason)

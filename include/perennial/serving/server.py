@@ -1,8 +1,9 @@
 """Serves one version: `python -m perennial.serving.server --model flight_delays --version 7 --digest ... --port 9000`.
 
-The wrapper's own command binds 0.0.0.0 and starts a second process and a manager for metrics that are empty here, so this
-puts the wrapper's application under the wrapper's gunicorn: in a pod at a port of the settings' address, on one machine at a socket that
-only this user's gateway opens. Runs in the serving environment.
+Two servers answer alike. `open` is this project's own, on uvicorn, and speaks Seldon's v1 form and the Open Inference Protocol.
+`seldon` is seldon-core's wrapper under its gunicorn, as Seldon Core 1 expects it of a container; its own command binds 0.0.0.0 and starts
+a second process and a manager for metrics that are empty here. In a pod either listens at a port of the settings' address, on one machine
+at a socket that only this user's gateway opens. Runs in the serving environment.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
+import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import log_lines
@@ -20,8 +24,7 @@ if TYPE_CHECKING:
 
     from perennial.serving.seldon_model import SeldonModel
     from perennial.serving.served_version import ServedVersion
-
-KEEP_ALIVE_SECONDS = 75  # above the gateway's idle time, so that the gateway always closes first and no request meets a closing connection
+    from perennial.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,16 +36,50 @@ def main(arguments: list[str] | None = None) -> None:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--port", type=int, help="port of predictions, /live, /ready and /metrics")
     place.add_argument("--socket", help="path of a unix socket instead")
+    parser.add_argument("--grpc-port", type=int, help="port of the Open Inference Protocol over gRPC (none: it comes by the gateway)")
     parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
+    parser.add_argument("--server", choices=["open", "seldon"], default="open", help="this project's server, or seldon-core's wrapper")
     given = parser.parse_args(arguments)
+    if given.grpc_port is not None and given.server == "seldon":
+        parser.error("--grpc-port is for --server open: the wrapper hangs at its end when it serves gRPC")
     log_lines.write_lines("server", text="%(asctime)s %(levelname)s %(message)s", ids={"model": given.model, "version": given.version})
-    logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     from perennial.serving.served_version import ServedVersion
     from perennial.settings import Settings
 
     settings = Settings.from_environment()
     served = ServedVersion(given.model, given.version, given.digest, settings)
+    (_serve_with_wrapper if given.server == "seldon" else _serve)(given, served, settings)
+
+
+def _serve(given: argparse.Namespace, served: ServedVersion, settings: Settings) -> None:
+    from perennial.serving.http_server import VersionServer, listen
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops at either, then sends it to the process again
+        signal.signal(number, lambda *_: None)
+    socket = Path(given.socket) if given.socket else None
+    listener = listen(socket or (settings.host, given.port))
+    server = VersionServer(served, given.threads)
+    calls = None
+    if given.grpc_port is not None:
+        from perennial.serving.open_inference_grpc import GrpcServer
+
+        calls = GrpcServer(served, f"{settings.host}:{given.grpc_port}", given.threads)
+        calls.start()
+    server.run(sockets=[listener])
+    if calls:
+        calls.stop()
+    served.close()
+    if socket:
+        socket.unlink(missing_ok=True)
+    if server.failed:
+        sys.exit(str(server.failed))
+
+
+def _serve_with_wrapper(given: argparse.Namespace, served: ServedVersion, settings: Settings) -> None:
+    logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    from perennial.serving.limits import KEEP_ALIVE_SECONDS
+
     app, model = application(served)
     options = {
         "bind": f"unix:{given.socket}" if given.socket else f"{settings.host}:{given.port}",

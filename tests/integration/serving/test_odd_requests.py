@@ -29,11 +29,11 @@ PREDICTIONS, FEEDBACK = "/api/v1.0/predictions", "/api/v1.0/feedback"
 class Server:
     """A version's application in a process of the serving environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: str) -> None:
         self.store = FolderStore(str(folder / "store"))
         digest = testing.publish_small_version(self.store, folder / "version")
         self.process = subprocess.Popen(
-            [str(PYTHON), str(Path(__file__).with_name("answer_requests.py")), MODEL.name, "1", digest],
+            [str(PYTHON), str(Path(__file__).with_name("answer_requests.py")), MODEL.name, "1", digest, server],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -56,10 +56,10 @@ class Server:
         self.process.communicate(timeout=60)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server of a small version."""
-    started = Server(tmp_path_factory.mktemp("server"))
+@pytest.fixture(scope="module", params=["open", "seldon"])
+def server(tmp_path_factory, request):
+    """Either server of a small version."""
+    started = Server(tmp_path_factory.mktemp("server"), request.param)
     yield started
     started.process.kill()
     started.process.wait()

@@ -237,6 +237,7 @@ class LocalBackend:
             str(known["fresh"]["version"] if version == FRESH else version),
         ]
         command += ["--digest", digest, "--socket", str(server_socket(self.settings, model, version)), "--threads", str(known["threads"])]
+        command += ["--server", self.settings.server]
         self.supervisor.add_program(program(model, version), command, self.settings.environment(), stop_seconds=30)
 
     def _retire(self, model: ModelSpec, leaving: list[int]) -> None:

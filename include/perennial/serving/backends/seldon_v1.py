@@ -277,7 +277,7 @@ def _pod_spec(model: ModelSpec, version: int, content: str, template: Mapping[st
         name=CONTAINER,
         args=[
             *("--model", model.name, "--version", str(version), "--digest", content),
-            *("--port", str(PORT), "--threads", str(model.serving.threads)),
+            *("--port", str(PORT), "--threads", str(model.serving.threads), "--server", "seldon"),
         ],
         env=[
             *(variable for variable in container.get("env") or () if variable["name"] != "PERENNIAL_HOST"),

@@ -102,7 +102,7 @@ def test_the_template_is_the_pod():
     }
     assert server["env"] == [*base["env"], {"name": "PERENNIAL_HOST", "value": "0.0.0.0"}]
     assert server["args"] == [
-        "--model", "small_delays", "--version", "2", "--digest", DIGESTS[2], "--port", "9000", "--threads", "3",
+        "--model", "small_delays", "--version", "2", "--digest", DIGESTS[2], "--port", "9000", "--threads", "3", "--server", "seldon",
     ]  # fmt: skip
     assert server["securityContext"] == {
         "readOnlyRootFilesystem": True, "runAsUser": 1234, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},

@@ -1,0 +1,180 @@
+"""Tensors of the Open Inference Protocol, one for each input of a model, and the rows that they mean.
+
+>>> from perennial.serving.tensors import Tensor, rows_of
+>>> rows_of([Tensor("carrier", "BYTES", (2, 1), ["UA", None]), Tensor("distance", "INT64", (2,), [719, 1400])], {})
+[{'carrier': 'UA', 'distance': 719}, {'carrier': None, 'distance': 1400}]
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from perennial.column_types import shown
+from perennial.serving.request import MAX_ROWS, BadRequest, Input, refuse_count
+
+INTEGERS = {name: np.iinfo(name.lower()) for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")}
+FLOATS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
+DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
+NULLS = "nulls"  # the parameter of a tensor that names rows without a value
+EVENT_TIME = "event_time"  # the parameter of a request
+MOST_DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input of a request; its elements are Python's own values in row-major order, None where there is none."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: Sequence[Any]
+    nulls: frozenset[int] = frozenset()  # rows without a value, whatever stands in their places
+
+
+def named_shape(name: object, datatype: object, shape: object) -> tuple[str, str, tuple[int, ...]]:
+    """What every tensor says of itself, checked. Raises BadRequest."""
+    if not isinstance(name, str) or not name:
+        raise BadRequest("Each of inputs needs a name.")
+    if datatype not in DATATYPES:
+        raise BadRequest(f"Input {name} has the datatype {shown(datatype)}: known are {', '.join(DATATYPES)}.")
+    given = list(shape) if isinstance(shape, Iterable) and not isinstance(shape, (str, dict)) else []
+    if not 1 <= len(given) <= MOST_DIMENSIONS or not all(type(length) is int and length >= 0 for length in given):
+        raise BadRequest(f"Input {name} has the shape {shown(shape)}: it must be a list like [2] or [2, 1], the number of rows first.")
+    return name, str(datatype), tuple(given)
+
+
+def counted(name: str, shape: tuple[int, ...], values: int) -> None:
+    """Raises BadRequest where a tensor has another number of values than its shape says."""
+    if values != math.prod(shape):
+        raise BadRequest(f"Input {name} has the shape {list(shape)} and {values} values: it needs {math.prod(shape)}.")
+
+
+def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object, nulls: object = None) -> Tensor:
+    """The tensor of a list of JSON, flat or nested as the shape says. Raises BadRequest."""
+    values = data if isinstance(data, list) else None
+    for _ in shape[1:]:
+        if values and all(type(one) is list for one in values):
+            values = [inner for one in values for inner in one]
+    if values is None:
+        raise BadRequest(f"Input {name} has no data: it must be a list of its values.")
+    counted(name, shape, len(values))
+    return Tensor(name, datatype, shape, _of_datatype(name, datatype, values), without_values(name, shape[0], nulls))
+
+
+def _of_datatype(name: str, datatype: str, values: list[Any]) -> list[Any]:
+    """Values of JSON as a datatype holds them. Raises BadRequest."""
+    if datatype in FLOATS:
+        allowed: tuple[type, ...] = (int, float)
+    else:
+        allowed = ({"BOOL": bool, "BYTES": str}.get(datatype, int),)
+    if not set(map(type, values)) <= {*allowed, type(None)}:
+        place = next(place for place, value in enumerate(values) if value is not None and type(value) not in allowed)
+        raise BadRequest(f"Input {name} has {shown(values[place])} as element {place}, which is no {datatype}.")
+    if datatype in INTEGERS:
+        in_range(name, datatype, values)
+    return rounded(values, datatype) if datatype in FLOATS else values
+
+
+def in_range(name: str, datatype: str, values: Sequence[int | None]) -> None:
+    """Raises BadRequest where a whole number is outside its datatype."""
+    least, most = int(INTEGERS[datatype].min), int(INTEGERS[datatype].max)
+    for place, value in enumerate(values):
+        if value is not None and not least <= value <= most:
+            raise BadRequest(f"Input {name} has {shown(value)} as element {place}, which is no {datatype}: it has {least} to {most}.")
+
+
+def rounded(values: Sequence[Any], datatype: str) -> list[float | None]:
+    """Numbers as a datatype of fewer bits holds them; NaN means that there is no value, as None does."""
+    try:
+        numbers = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    except OverflowError:  # a whole number beyond all of them
+        numbers = np.array([math.nan if value is None else float(str(value)) for value in values], dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return [None if number != number else number for number in numbers.astype(FLOATS[datatype]).tolist()]  # noqa: PLR0124  NaN alone
+
+
+def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
+    """The rows that the parameter of a tensor names: their places, in a list or with commas between. Raises BadRequest."""
+    places = nulls.split(",") if isinstance(nulls, str) and nulls else nulls or []
+    try:
+        named = frozenset(int(place) for place in places)  # type: ignore[attr-defined]  # what is no list is said below
+    except (TypeError, ValueError):
+        named = frozenset([-1])
+    if not all(0 <= row < rows for row in named):
+        raise BadRequest(f"Input {name} has the parameter {NULLS} {shown(nulls)}: it must name rows by their places, like 0,17.")
+    return named
+
+
+def rows_of(tensors: Sequence[Tensor], inputs: Mapping[str, Input], max_rows: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """The rows of a request, as they would stand in JSON. Raises BadRequest."""
+    if not tensors:
+        raise BadRequest("The request has no inputs: send one for each input of the model.")
+    name, times = Counter(tensor.name for tensor in tensors).most_common(1)[0]
+    if times > 1:
+        raise BadRequest(f"The request has the input {name} twice.")
+    first = tensors[0]
+    for tensor in tensors:
+        if tensor.shape[0] != first.shape[0]:
+            raise BadRequest(f"Input {tensor.name} has {tensor.shape[0]} rows where {first.name} has {first.shape[0]}.")
+    refuse_count(first.shape[0], max_rows)
+    names = [tensor.name for tensor in tensors]
+    columns = [_with_nulls(_column(tensor, inputs.get(tensor.name)), tensor.nulls) for tensor in tensors]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _with_nulls(values: Sequence[Any], nulls: frozenset[int]) -> Sequence[Any]:
+    return [None if row in nulls else value for row, value in enumerate(values)] if nulls else values
+
+
+def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
+    """What a tensor has for each row."""
+    kind = given.type if given else ""
+    values = _texts(tensor, image=kind == "image") if tensor.datatype == "BYTES" else tensor.values
+    inner = tensor.shape[1:]
+    width = math.prod(inner)
+    if kind in ("list", "array"):
+        if tensor.datatype == "BYTES" and not inner:
+            return [_of_json(tensor.name, place, value) for place, value in enumerate(values)]
+        if given and kind == "array" and inner not in (given.shape, (math.prod(given.shape),)):
+            wanted = [tensor.shape[0], *given.shape]
+            raise BadRequest(f"Input {tensor.name} has the shape {list(tensor.shape)}: it must be {wanted}.")
+        return [list(values[row * width : (row + 1) * width]) for row in range(tensor.shape[0])]
+    if width != 1:
+        raise BadRequest(
+            f"Input {tensor.name} has the shape {list(tensor.shape)}: it must be [{tensor.shape[0]}] or [{tensor.shape[0]}, 1], "
+            "one value for each row."
+        )
+    return values
+
+
+def _texts(tensor: Tensor, *, image: bool) -> list[str | None]:
+    """The texts of bytes; those of a picture may be the file's own."""
+    texts: list[str | None] = []
+    for place, value in enumerate(tensor.values):
+        if isinstance(value, bytes):
+            try:
+                texts.append(value.decode())
+            except UnicodeDecodeError:
+                if not image:
+                    raise BadRequest(f"Input {tensor.name} has bytes as element {place} that are no text in UTF-8.") from None
+                texts.append(base64.b64encode(value).decode())
+        else:
+            texts.append(value)
+    return texts
+
+
+def _of_json(name: str, place: int, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise BadRequest(f"Row {place}: {name} is {shown(value)}, which is no list in JSON.") from None
