@@ -5,11 +5,13 @@
 **What it does.** `monitor` collects predictions and outcomes into tables, compares the profile of the window with the reference and
 writes a report. On a scheduled run where Envoy serves, it first checks that the gateway and every version with traffic answer; one that
 does not is an incident of the kind *service*. A deadline of a dataset's batches (`expected`) or of the version that serves
-(`budget.fresh_by`) that passed in vain is an incident of the kind *deadline*. If the policy calls for retraining, it makes one request:
-never twice for the same snapshot and cause, and never within the cool-down. `request_retraining` then triggers `{name}_training`; it is
-skipped if there is nothing to request. Problems are kept as incidents. `alert` sends one message when an incident opens and one when it
-ends, by mail and webhook if they are set up, and starts `{name}_incidents`, which asks for a verdict. If a channel fails, no task fails:
-the error is in the log of `alert`, and the message is sent again at the next look.
+(`budget.fresh_by`) that passed in vain is an incident of the kind *deadline*. It asks the version that serves what the contracts of
+consumers ask (`contracts/` in the model's folder); one that is broken is an incident of the kind *contract*, which names the consumer.
+If the policy calls for retraining, it makes one request: never twice for the same snapshot and cause, and never within the cool-down.
+`request_retraining` then triggers `{name}_training`; it is skipped if there is nothing to request. Problems are kept as incidents.
+`alert` sends one message when an incident opens and one when it ends, by mail and webhook if they are set up, and starts
+`{name}_incidents`, which asks for a verdict. If a channel fails, no task fails: the error is in the log of `alert`, and the message is
+sent again at the next look.
 
 | task | it fails when | what to do |
 | --- | --- | --- |

@@ -467,6 +467,15 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--page", "which fifty, from the newest on", count, default=1),
         ),
     ),
+    "contracts": (
+        "list the contracts of consumers, or check that a version keeps them; 1 if one is broken, for CI",
+        (
+            Option("what", "whether to list or to check them", required=True, choices=("list", "check")),
+            Option("--model", "name of the model; all if absent"),
+            Option("--version", "version that is checked; the champion by the ledger if absent", int),
+            Option("--live", "ask through the gateway, as consumers do; its requests are logged as theirs are", bool),
+        ),
+    ),
     "requirements": (
         "list which system requirement each floor and each limit of the gate serves, and its owner; 1 if one has none, for CI",
         (Option("--model", "name of the model; all if absent"),),

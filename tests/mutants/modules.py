@@ -56,6 +56,7 @@ MODULES = {
     "asked": _mirrored("serving/asked"),
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
+    "contracts": _mirrored("registry/contracts"),
     "limits": _mirrored("registry/limits"),
     "probe": _mirrored("serving/probe"),
     "generated_inputs": _mirrored("serving/generated_inputs"),

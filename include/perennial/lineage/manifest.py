@@ -285,6 +285,7 @@ def _brought(model: str) -> list[Path]:
         if file.is_file()
         and file.suffix not in (".py", ".pyc", ".md")
         and not any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts)
+        and file.relative_to(folder).parts[0] != "contracts"  # what others count on makes no other model
     )
 
 

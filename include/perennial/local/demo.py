@@ -334,6 +334,7 @@ def _sabotage(story: Story) -> None:
 def _sabotaged(story: Story, **how: Any) -> tuple[int, int]:
     """The numbers of a registered copy of the champion that fails live traffic, and of the champion."""
     from perennial.lineage.version_folder import read_manifest
+    from perennial.registry.contracts import contracts_in, requests_of
     from perennial.registry.model_registry import COMPARED_WITH, ModelRegistry
     from perennial.testing import sabotage
 
@@ -342,7 +343,8 @@ def _sabotaged(story: Story, **how: Any) -> tuple[int, int]:
     if champion is None:
         raise Fault("There is no champion to sabotage.")
     with tempfile.TemporaryDirectory() as folder:
-        digest = sabotage(story.store, MODEL, champion.digest, Path(folder), **how)
+        spared = [row for request in requests_of(contracts_in(discovery.model_folder(MODEL))) for row in request["data"]["rows"]]
+        digest = sabotage(story.store, MODEL, champion.digest, Path(folder), spared=spared, **how)
     manifest = read_manifest(story.store, MODEL, digest)
     run_id = registry.record_run(manifest, {"log_loss": 0.0}, [], digest)
     version = registry.register(MODEL, run_id, digest, {"demo": "sabotaged", COMPARED_WITH: str(champion.number)})

@@ -18,6 +18,7 @@ import itertools
 import json
 import math
 import random
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ NEVER_SEEN = "a value never seen"
 TEXTS = ("", " ", NEVER_SEEN, "\U0001f469\u200d\U0001f680", "\u202eright to left", "null", "-1", "x" * 10_000)
 TIMES = ("1970-01-01T00:00:00", "2000-02-29T23:59:59", "1900-01-01T00:00:00", "2262-04-11T00:00:00")
 WHOLE = (0, 1, -1, 2**31, -(2**31) - 1, EXACT, -EXACT - 1, 2**63 - 1, -(2**63))
-REAL = (0.0, -0.0, 1.0, -1.0, 5e-324, 1e-9, 3.4e38, -3.4e38, 1e39, 1.7976931348623157e308, -1.7976931348623157e308)
+REAL = (0.0, -0.0, 1.0, -1.0, 5e-324, 1e-9, 3.4e38, -3.4e38, 1e39, sys.float_info.max, -sys.float_info.max)
 LETTERS = 200  # of a row that is shown
 
 

@@ -45,7 +45,7 @@ def inspect(aside: Aside, folder: Path, requests: Sequence[Any], limit_ms: float
     golden = _read(folder / "golden.json")["rows"]
     classes = bool(signature.get("classes"))
     inputs = try_all(aside.ask, generated(read_signature(signature), golden), classes=classes)
-    answers = tuple(_answered(*aside.ask(body_of(request))) for request in requests)
+    answers = answers_to(aside, requests)
     bodies = [orjson.dumps({"data": {"rows": [row]}}) for row in golden]
     seen = load(
         aside.ask,
@@ -64,6 +64,11 @@ def inspect(aside: Aside, folder: Path, requests: Sequence[Any], limit_ms: float
         **({} if seen.joules is None else {"joules": seen.joules}),
     }
     return Inspected(inputs, answers, measured)
+
+
+def answers_to(aside: Aside, requests: Sequence[Any]) -> tuple[tuple[int, Any], ...]:
+    """Status and document of the answer to each request of contracts."""
+    return tuple(_answered(*aside.ask(body_of(request))) for request in requests)
 
 
 def body_of(request: Any) -> bytes:

@@ -13,7 +13,9 @@ Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "r
 
 
 Verdict = Literal["real", "false alarm", "known"]
-IncidentKind = Literal["drift", "performance", "data quality", "anomaly", "answers", "deadline", "service", "release", "pipeline", "spec"]
+IncidentKind = Literal[
+    "drift", "performance", "data quality", "anomaly", "answers", "deadline", "service", "contract", "release", "pipeline", "spec"
+]
 
 
 DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]

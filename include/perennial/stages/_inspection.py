@@ -14,10 +14,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from perennial import discovery
 from perennial.errors import Fault, ReleaseRefused
 from perennial.lineage.measurements import Measurement, note_measurement
 from perennial.lineage.version_folder import fetch
 from perennial.prices import Prices
+from perennial.registry.contracts import breaches, contracts_in, kept, requests_of
 from perennial.registry.limits import measured_words, with_energy, within_limits
 from perennial.registry.promotion import Check
 from perennial.serving.backends import Backend
@@ -40,23 +42,28 @@ def inspected(settings: Settings, store: Store, spec: ModelSpec, digest: str) ->
 
     Raises:
         UnknownName: the store has no such version.
+        SpecBroken: a contract of a consumer cannot be read.
         StoredDataDamaged: its files were changed.
         Fault: the serving environment does not run.
     """
     python = settings.venv("serving") / "bin" / "python"
     is_there = settings.runtime == "process" and python.exists()
     where = "the serving environment" if is_there else "the workload environment"
+    contracts = contracts_in(discovery.model_folder(spec.name))
     with tempfile.TemporaryDirectory(prefix="perennial-inspection-") as scratch:
         folder = fetch(store, spec.name, digest, Path(scratch) / "version")
         limit = spec.serving.limits.get("p95_ms")
-        asked = {"limit_ms": limit.at_most if limit else None}
+        asked = {"limit_ms": limit.at_most if limit else None, "requests": requests_of(contracts)}
         answer = _inspected_by(python if is_there else Path(sys.executable), folder, asked)
     golden = answer["golden"]
     later = "" if is_there else "; the server replays them again before it is ready"
     differs = f": {str(golden['sentence']).rstrip('.')}" if not golden["matches"] else ""
     sentence = f"its golden rows {'match' if golden['matches'] else 'do not match'} in {where}{differs or later}"
     check = Check("golden", bool(golden["matches"]), sentence, {"environment": golden["environment"]})
-    return check, _checks(settings, store, spec, digest, answer, f"in {where}") if golden["matches"] else []
+    if not golden["matches"]:
+        return check, []
+    broken = breaches(contracts, [(status, document) for status, document in answer["answers"]])
+    return check, [*_checks(settings, store, spec, digest, answer, f"in {where}"), *kept(contracts, broken)]
 
 
 def inspect_server(settings: Settings, store: Store, spec: ModelSpec, backend: Backend, version: int, digest: str) -> None:
@@ -72,11 +79,12 @@ def inspect_server(settings: Settings, store: Store, spec: ModelSpec, backend: B
     from perennial.serving.inspection import inspect
 
     limit = spec.serving.limits.get("p95_ms")
+    contracts = contracts_in(discovery.model_folder(spec.name))
     with tempfile.TemporaryDirectory(prefix="perennial-inspection-") as scratch, closing(aside):
         folder = fetch(store, spec.name, digest, Path(scratch) / "version")
-        answer = asdict(inspect(aside, folder, [], limit.at_most if limit else None))
-    failed = [check for check in _checks(settings, store, spec, digest, answer, "at its server") if not check.passed]
-    if failed:
+        seen = inspect(aside, folder, requests_of(contracts), limit.at_most if limit else None)
+    checks = [*_checks(settings, store, spec, digest, asdict(seen), "at its server"), *kept(contracts, breaches(contracts, seen.answers))]
+    if failed := [check for check in checks if not check.passed]:
         raise ReleaseRefused(f"Version {version} of {spec.name} gets no traffic: {'; '.join(check.sentence for check in failed)}.")
     log.info("Version %d of %s was inspected at its server.", version, spec.name)
 

@@ -26,6 +26,7 @@ from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._contracts import require_contracts
 from perennial.stages._inspection import inspect_server
 from perennial.stages._recent_requests import recent_rows
 from perennial.stages._release_plan import Failure
@@ -191,6 +192,8 @@ class Evaluator:
         self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
         if entry.kind == "started" and entry.version == version:
             inspect_server(self.settings, self.store, self.spec, self.backend, version, entry.versions[version])
+        elif entry.candidate == version:  # a consumer's contract may have come since
+            require_contracts(self.spec, self.backend, version)
         if self.spec.release.replay and entry.candidate == version and entry.champion is not None:
             self._replay(version, entry)
 

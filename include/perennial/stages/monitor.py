@@ -51,6 +51,7 @@ from perennial.serving.route import FRESH
 from perennial.settings import Settings
 from perennial.specs import DriftKind, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._contracts import note_contracts
 from perennial.stages._deadlines import note_deadlines
 from perennial.stages._lasting import Lasting, judged_by, lasting_drift
 from perennial.stages._late_outcomes import add_late_outcomes
@@ -87,6 +88,7 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
     if given is None:
         note_deadlines(store, spec, datetime.now(timezone.utc))
         _agreement.watch(settings, store, model)
+        note_contracts(settings, store, spec)
     traffic = Traffic(store, spec, dataset)
     traffic.collect()
     result = _look_at(settings, traffic, given)

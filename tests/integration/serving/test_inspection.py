@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.serving.conftest import Platform
 
+from perennial import discovery
+from perennial.commands import contracts
 from perennial.errors import ReleaseRefused
+from perennial.lineage.ledger import Ledger
 from perennial.lineage.measurements import measurements
+from perennial.lineage.registrations import note_registration
 from perennial.specs import LimitSpec, ServingSpec
 from perennial.stages._inspection import inspect_server
+from perennial.testing import small_rows
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +73,29 @@ def test_a_version_that_hangs_on_an_input_is_named(platform: Platform, tmp_path:
     platform.serve({1: 100, 2: 0}, {1: platform.version(1), 2: digest})
     with pytest.raises(ReleaseRefused, match=r"\(carrier\): to .*\"carrier\": \"\".* it answers nothing: no answer \(TimeoutError"):
         inspect_server(platform.settings, platform.store, platform.model, platform.backend, 2, digest)
+
+
+def test_contracts_are_checked_through_the_gateway(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    """DE-12: As consumers ask: what serves, or a version by its number; a gateway that is not there breaks them too."""
+    folder = tmp_path / "model"
+    (folder / "contracts").mkdir(parents=True)
+    case = {"request": {"data": {"rows": small_rows(1)}}, "names": ["late"], "fields": ["meta.tags.version"]}
+    refused = {"request": "no JSON", "status": 400, "says": "The body is not JSON"}
+    (folder / "contracts" / "board.json").write_text(json.dumps({"owner": "desk", "cases": {"a": case, "b": refused}}))
+    monkeypatch.setattr(discovery, "model_folder", lambda name: folder)
+    monkeypatch.setattr(discovery, "model", lambda name: platform.model)
+    name, digest = platform.model.name, platform.version(1)
+    platform.serve({1: 100}, {1: digest})
+    Ledger(platform.store, name).append(
+        "released", version=1, champion=1, weights={1: 10000}, versions={1: digest}, reason="r", actor="a", after_seq=None
+    )
+    note_registration(platform.store, name, 1, digest, {})
+    settings = platform.settings
+    for version, which in ((None, "what serves"), (1, "version 1")):
+        assert contracts.run(settings, platform.store, what="check", model=name, version=version, live=True) == 0
+        assert capsys.readouterr().out.startswith(f"small_delays, {which}: keeps small_delays: board, owner desk")
+    gone = settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})
+    assert contracts.run(gone, platform.store, what="check", model=name, live=True) == 1
+    assert 'in the case "a" the answer is none (no answer (ConnectionRefusedError' in capsys.readouterr().out

@@ -27,6 +27,7 @@ PLACES = {
     "anomaly": "drift",
     "answers": "drift",
     "deadline": "data",
+    "contract": "versions",
     "data quality": "data",
 }  # pages of a model
 
