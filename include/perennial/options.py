@@ -117,6 +117,17 @@ def rate(text: str) -> float:
     return number
 
 
+def real(text: str) -> float:
+    """Any finite number."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = float("inf")
+    if not abs(found) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return found
+
+
 def part(text: str) -> float:
     """A share from 0 to 1."""
     number = rate(text)
@@ -275,6 +286,43 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--by", "who gives the verdict, or wants the silence", default="perennial"),
             Option("--note", "a note, for the record", default=""),
             Option("--unless-judged", "keep a verdict that somebody gave before", bool),
+        ),
+    ),
+    "experiment": (
+        "start, look at, re-weigh or stop an experiment: an A/B test between the champion and another version",
+        (
+            Option(
+                "action",
+                "start one; look at the one under way, which may end it; weigh: give the version that is tried another share of the units; "
+                "stop it",
+                required=True,
+                choices=("start", "look", "weigh", "stop"),
+            ),
+            MODEL,
+            Option("--versions", "to start: the champion and the version that is tried, such as 7,8"),
+            Option(
+                "--metric",
+                "to start: what is compared: a signal of the model's release, or error, outcome, score, class, milliseconds, a class or an "
+                "input that is a number, with a condition if wished, such as 'score > 0.9'",
+            ),
+            Option(
+                "--better",
+                "which value of the metric is better; of error and milliseconds the lower if absent, else the higher",
+                choices=("lower", "higher"),
+            ),
+            Option("--low", "lowest value of a mean that counts; one below counts as this", real),
+            Option("--high", "highest value of a mean that counts; one above counts as this", real),
+            Option("--unit", "to start: what the key in the header x-perennial-unit is of, such as user_id"),
+            Option("--share", "percent of the units that get the version that is tried; half if absent", rate),
+            Option("--least", "to start: least difference worth knowing, in the metric's unit", rate),
+            Option("--power", "chance to show a difference of that size", part, default=0.8),
+            Option("--alpha", "chance that the interval ever misses the true difference", part, default=0.05),
+            Option("--days", "longest time of the experiment, days", rate, default=28.0),
+            Option("--look-seconds", "time between two looks, seconds", rate, default=60.0),
+            Option("--promote", "make a winner the champion at once; otherwise its release goes its own way", bool),
+            Option("--reason", "why it is stopped or re-weighed; kept in the ledger", default=""),
+            Option("--run", "name of the orchestrator's run: the same one starts an experiment once", default=""),
+            Option("--actor", "who wishes it", default="perennial"),
         ),
     ),
     "rollback": (

@@ -130,9 +130,9 @@ class RecalibrateResult(Result):
 
 
 class ReleaseResult(Result):
-    """The result of `release` and `rollback`: the state of the release."""
+    """The result of `release`, `rollback` and `experiment`: the state of what is under way."""
 
-    action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "rejected", "nothing"] = Field(
+    action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "rejected", "reweighed", "ended", "nothing"] = Field(
         default="nothing", description="What was decided at this look."
     )
     before_start: bool = Field(
@@ -140,9 +140,10 @@ class ReleaseResult(Result):
         description="Whether a person is asked before any traffic moves: the candidate cannot read all that callers send, or a model "
         "that reads its scores would answer otherwise.",
     )
-    version: int | None = Field(default=None, description="The candidate.")
+    verdict: str = Field(default="", description="Of an experiment that has ended: what it showed.")
+    version: int | None = Field(default=None, description="The candidate, or the version that an experiment tries.")
     champion: int | None = Field(default=None, description="The version it is compared with.")
-    weight: int = Field(default=0, description="Percent of traffic that the candidate now has.")
+    weight: int = Field(default=0, description="Percent of traffic, or of an experiment's units, that it now has.")
     evidence: dict[str, object] = Field(default_factory=dict, description="Counts and test values behind the decision.")
     look_again_seconds: float = Field(default=0.0, description="When to look again, if action is started, advance or hold.")
 

@@ -31,7 +31,9 @@ def stage_command(stage: str, arguments: Mapping[str, object]) -> list[str]:
         value = arguments.get(name)
         if value is None or value == "":
             continue
-        if option.type is not bool:
+        if not option.name.startswith("-"):
+            command.append(str(value))
+        elif option.type is not bool:
             command.append(f"{option.name}={value}")  # with "=": a value may begin with a dash
         elif str(value) in _ON:
             command.append(option.name)

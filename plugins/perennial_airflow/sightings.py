@@ -108,6 +108,17 @@ def in_release(result: Mapping[str, Any] | None) -> Sightings:
     return sightings
 
 
+def in_experiment(result: Mapping[str, Any] | None) -> Sightings:
+    """A version that did harm in an experiment; looks that failed."""
+    if not result:
+        return []
+    sightings = _fault("experiment", result)
+    if result.get("verdict") == "harm":
+        evidence = {**result["evidence"], **result["links"]}
+        sightings.append(Seen("release", f"version {result.get('version')}", "warning", result["sentence"], evidence))
+    return sightings
+
+
 def in_progress(known: Progress | None, limit_seconds: float, now: datetime) -> Sightings:
     """A training that makes no step, until it goes on, ends, or another begins.
 

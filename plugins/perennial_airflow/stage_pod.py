@@ -90,7 +90,7 @@ def read_template(path: Path) -> dict[str, Any]:
 
 def compute_of(spec: DatasetSpec | ModelSpec, stage: str) -> ComputeSpec | None:
     """What the stage's pod may use; None leaves it to the template."""
-    if stage in ("close", "register", "release", "rollback", "incident"):
+    if stage in ("close", "register", "release", "experiment", "rollback", "incident"):
         return None
     if stage == "train" or isinstance(spec, DatasetSpec):
         return spec.compute

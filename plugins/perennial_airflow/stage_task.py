@@ -11,6 +11,7 @@ from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stage_command import check_arguments
 from perennial_airflow.operators.collect_stage import CollectStage
+from perennial_airflow.operators.experiment_stage import ExperimentStage
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.operators.stage import StageOperator
@@ -64,7 +65,7 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
     """The only place that knows where stages run: the operator, and what it must be told about that."""
     settings = Settings.from_environment()
     if settings.runtime == "process":
-        as_processes: dict[str, type[StageOperator]] = {"release": ReleaseStage, "collect": CollectStage}
+        as_processes: dict[str, type[StageOperator]] = {"release": ReleaseStage, "experiment": ExperimentStage, "collect": CollectStage}
         return as_processes.get(stage, ProcessStage), {}
     pod_template(settings, stage)  # a missing one is told here, not by every task
     compute = compute_of(spec, stage)
@@ -73,9 +74,9 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
         from perennial_airflow.operators.job_stage import JobStage
 
         return JobStage, {"compute": compute}
-    from perennial_airflow.operators.pod_stage import PodCollectStage, PodReleaseStage, PodStage
+    from perennial_airflow.operators.pod_stage import PodCollectStage, PodExperimentStage, PodReleaseStage, PodStage
 
-    as_pods: dict[str, type[StageOperator]] = {"release": PodReleaseStage, "collect": PodCollectStage}
+    as_pods: dict[str, type[StageOperator]] = {"release": PodReleaseStage, "experiment": PodExperimentStage, "collect": PodCollectStage}
     return as_pods.get(stage, PodStage), {"compute": compute}
 
 

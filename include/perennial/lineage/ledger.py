@@ -35,8 +35,22 @@ from perennial.errors import LedgerConflict, StoredDataDamaged
 from perennial.store import Store
 from perennial.store.summaries import Summaries
 
-Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back", "rejected", "retired"]
+Kind = Literal[
+    "started",
+    "weights",
+    "paused",
+    "released",
+    "promoted",
+    "rolled_back",
+    "rejected",
+    "retired",
+    "experiment",
+    "experiment_weights",
+    "experiment_ended",
+]
 UNDER_WAY = ("started", "weights", "paused")
+EXPERIMENT = ("experiment", "experiment_weights")  # under way: units are shared between the champion and the version
+OF_EXPERIMENTS = (*EXPERIMENT, "experiment_ended")  # they give nobody another role
 AGAINST = ("rolled_back", "rejected")  # a version is not released again by itself; a rejected one had not taken any traffic
 RETIRED: Kind = "retired"  # of a model: nothing serves, and nothing is trained or released by itself
 FIRST = "0" * 64  # stands where the first entry names its predecessor
@@ -61,6 +75,7 @@ class Entry(BaseModel):
     good: tuple[int, ...] = Field(default=(), description="Earlier champions to which one can go back, newest first.")
     weights: dict[int, int] = Field(description="Basis points of 10,000 for each version that runs.")
     shadow: int | None = Field(default=None, description="Version that gets mirrored traffic.")
+    salt: str | None = Field(default=None, description="Of an experiment: spreads the keys of its units over the versions.")
     versions: dict[int, str] = Field(description="Content address of every version that is named here.")
     reason: str = Field(description="Why, as a sentence.")
     evidence: dict[str, Any] = Field(default_factory=dict, description="Figures behind the decision.")
@@ -72,6 +87,11 @@ class Entry(BaseModel):
     def candidate(self) -> int | None:
         """The version whose release is under way; None if none is."""
         return self.version if self.kind in UNDER_WAY else None
+
+    @property
+    def tried(self) -> int | None:
+        """The version with which the champion shares an experiment that is under way; None if none is."""
+        return self.version if self.kind in EXPERIMENT else None
 
     @property
     def serves(self) -> bool:
@@ -180,6 +200,7 @@ class Ledger:
         after_seq: int | None,
         good: tuple[int, ...] = (),
         shadow: int | None = None,
+        salt: str | None = None,
         evidence: Mapping[str, Any] | None = None,
         now: datetime | None = None,
     ) -> Entry:
@@ -212,6 +233,7 @@ class Ledger:
             "good": list(good),
             "weights": {str(number): weight for number, weight in weights.items()},
             "shadow": shadow,
+            **({} if salt is None else {"salt": salt}),  # older entries have none, and no other hash for that
             "versions": {str(number): versions[number] for number in sorted(named)},
             "reason": reason,
             "evidence": json.loads(_canonical(dict(evidence or {}))),

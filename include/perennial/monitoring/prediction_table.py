@@ -146,8 +146,8 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     """Take the finished segments of a model's prediction log into its table.
 
     Columns: prediction_id, model_version, shadow (nobody saw the answer), served_at (UTC), event_time, scores (list of float),
-    milliseconds, and `input_<name>` for each input. Event time and inputs that are times are wall times of the dataset's zone, as in its
-    own table, though Arrow calls them UTC: so days are the same days there and here.
+    milliseconds, unit (the key that the caller named for experiments), and `input_<name>` for each input. Event time and inputs that are
+    times are wall times of the dataset's zone, as in its own table, though Arrow calls them UTC: so days are the same days there and here.
     """
 
     fields = _fields(model, dataset)
@@ -231,6 +231,7 @@ def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
         LineField("scores", "/scores", ("ARRAY",), scores, f"no list of {width} numbers", required=True),
         LineField("served_wall", "/time", ("VARCHAR",), wall_time, "no time"),
         LineField("milliseconds", "/ms", *_FLOAT),
+        LineField("unit", "/unit", ("VARCHAR",), _as_it_is, "no text"),
         *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *how_logged(dataset.column(name))) for name in model.inputs),
     ]
 

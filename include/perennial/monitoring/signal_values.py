@@ -81,6 +81,21 @@ def grouped(
     return found
 
 
+def values_of(answers: pa.Table, task: str, classes: Sequence[str], metric: SignalSpec) -> tuple[pa.Table, npt.NDArray[np.float64]]:
+    """The first row of each request, and its value: of an event 1 where it was so, else 0; of a mean as far as low and high allow; NaN
+    where it has none.
+
+    Args:
+        answers: predictions with the column `outcome`.
+        task: of the model.
+        classes: of the model, in the order of the scores.
+        metric: of predictions or outcomes; no quantile.
+    """
+    rows = _first_rows(answers)
+    values = _counted(metric, _values(metric, rows, task, classes), classes, {})
+    return rows, values if metric.low is None else np.clip(values, metric.low, metric.high)
+
+
 def _by_batch(
     values: npt.NDArray[np.float64], is_candidates: npt.NDArray[np.bool_], batches: npt.NDArray[np.str_]
 ) -> list[tuple[list[float], list[float]]]:

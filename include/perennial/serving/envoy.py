@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial.serving.assignment import UNIT, UNIT_PATTERN, salted
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED, RUN_HEADER
 from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
@@ -199,7 +200,7 @@ def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None
                 for version, then in _pairs(route).items():
                     name = aggregate_name(cluster_name(model.model, version), then)
                     by_name[name] = _aggregate(name, [cluster_name(model.model, version), aside_name(model.model, then)])
-                for then in _stand_in(route):
+                for then in _stand_in(route):  # of outcomes, and of an experiment's requests without a unit
                     name = aggregate_name(aside_name(model.model, route.stable), then)
                     by_name[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
     return [by_name[name] for name in sorted(by_name)]
@@ -368,7 +369,11 @@ def _model_routes(model: Served) -> list[Json]:
         for version in route.versions:
             to = {**common, "cluster": aside_name(model.model, version), **rewrite}
             routes.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
-        routes.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
+        if route.salt is None:
+            routes.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
+            continue
+        routes.append({"match": {"path": path, "headers": [post, _is_unit()]}, "route": {**_by_unit(shared, route.salt), **rewrite}})
+        routes.append({"match": {"path": path, "headers": [post]}, "route": {**common, **_without_unit(model, route), **rewrite}})
     for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):
         to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
         routes.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
@@ -383,6 +388,29 @@ def _model_routes(model: Served) -> list[Json]:
         dashes = f"The path of {model.model} has dashes where its name has underscores: ask for {prefix}{PREDICTIONS} (docs/serving.md)."
         refusals.append(_refusal({"path_separated_prefix": by_name}, 404, dashes))
     return [*routes, _feedback(model, route, common), *refusals]
+
+
+def _is_unit() -> Json:
+    return {"name": UNIT, "string_match": {"safe_regex": {"regex": UNIT_PATTERN}}}
+
+
+def _by_unit(shared: Json, salt: str) -> Json:
+    """The route of an experiment's units: `perennial.serving.assignment` says which version each gets."""
+    salts = {"pattern": {"regex": "^"}, "substitution": salted(salt)}
+    return {
+        **shared,
+        "weighted_clusters": {**shared["weighted_clusters"], "use_hash_policy": True},
+        "hash_policy": [{"header": {"header_name": UNIT, "regex_rewrite": salts}}],
+    }
+
+
+def _without_unit(model: Served, route: Route) -> Json:
+    """The champion answers requests that are in no experiment; aside, since the counters of the others are its evidence."""
+    aside, stand_in = aside_name(model.model, route.stable), _stand_in(route)
+    return {
+        "cluster": aggregate_name(aside, stand_in[0]) if stand_in else aside,
+        "retry_policy": _retries_on_the_other(model.timeout_seconds) if stand_in else _retries(),
+    }
 
 
 def _feedback(model: Served, route: Route, common: Json) -> Json:

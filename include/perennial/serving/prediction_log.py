@@ -21,8 +21,8 @@ class PredictionLog:
     """`predictions/<model>/<segment>.jsonl`: one line per scored row, of a served answer or of a shadow's.
 
     A line: `{"id", "model", "version", "time", "event_time", "row": {...}, "scores": [...], "ms"}` and `"shadow": true` where nobody
-    saw the answer; where the server looked for what joins bring, `"joined": {"<join>": {"state", "age_seconds"}}`. A kill -9 loses
-    what was answered in the last second.
+    saw the answer; `"unit"` where the caller named the unit that an experiment would share out; where the server looked for what joins
+    bring, `"joined": {"<join>": {"state", "age_seconds"}}`. A kill -9 loses what was answered in the last second.
     """
 
     def __init__(self, store: Store, model: str, version: int, **limits: Any) -> None:
@@ -40,6 +40,7 @@ class PredictionLog:
         event_time: str | None = None,
         shadow: bool = False,
         found: Mapping[int, Mapping[str, Found]] | None = None,
+        unit: str | None = None,
     ) -> bool:
         """Hand one answer over; row i gets the id `<puid>-<i>`. Never waits; False if the log is full and the answer was dropped."""
         now = datetime.now(timezone.utc).isoformat()
@@ -54,6 +55,8 @@ class PredictionLog:
             }
             if shadow:
                 fixed["shadow"] = True
+            if unit is not None:
+                fixed["unit"] = unit
             return b"".join(
                 orjson.dumps(
                     {"id": f"{puid}-{place}", **fixed, "row": row, "scores": row_scores, **_joined((found or {}).get(place))},

@@ -22,13 +22,15 @@ class Route:
     Where none is named it is the version of greatest weight (the lower number at a tie).
 
     Raises:
-        ValueError: weights do not add up to 10,000, a version lacks its digest, the shadow has a weight, or the champion has none.
+        ValueError: weights do not add up to 10,000, a version lacks its digest, the shadow has a weight, or the champion has none;
+            or an experiment has no champion, or a shadow.
     """
 
     weights: dict[int, int]  # version -> basis points of 10,000; a version of weight 0 runs and can be addressed, but gets no traffic
     shadow: int | None = None  # version that gets a copy of all traffic and whose answers nobody sees
     digests: dict[int, str] = field(default_factory=dict)  # version -> content address of its folder
     champion: int | None = None
+    salt: str | None = None  # of an experiment: units are shared among the versions by it and their key, other requests go to the champion
 
     def __post_init__(self) -> None:
         if any(weight < 0 for weight in self.weights.values()) or sum(self.weights.values()) != WHOLE:
@@ -37,6 +39,8 @@ class Route:
             raise ValueError(f"version {self.shadow} is the shadow and has a weight: it can be one of them only")
         if self.champion is not None and self.champion not in self.weights:
             raise ValueError(f"version {self.champion} is the champion and not in the weights: give it one, 0 at least")
+        if self.salt is not None and (self.champion is None or self.shadow is not None):
+            raise ValueError("an experiment shares units between a champion and another version, and has no shadow")
         missing = [version for version in self.versions if version not in self.digests]
         if missing:
             raise ValueError(f"version {missing[0]} is in the route without the digest of its folder")

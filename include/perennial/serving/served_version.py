@@ -19,6 +19,7 @@ import orjson
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
 from perennial.log_lines import ids_of_trace
+from perennial.serving.assignment import UNIT, unit_of
 from perennial.serving.joined_values import JoinedValues
 from perennial.serving.limits import REPLAYED
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
@@ -136,6 +137,7 @@ class ServedVersion:
             event_time=request.event_time,
             shadow=shadow,
             found=request.found,
+            unit=unit_of(headers.get(UNIT)),
         )
         return answer
 

@@ -47,7 +47,7 @@ def with_idle(route: Route, digests: Mapping[int, str]) -> Route:
     """The route with further versions added that run but get no traffic, each with the digest of its folder."""
     weights = {**dict.fromkeys(digests, 0), **route.weights}
     shadow = None if route.shadow in digests else route.shadow
-    return Route(weights, shadow, {**digests, **route.digests}, route.champion)
+    return Route(weights, shadow, {**digests, **route.digests}, route.champion, route.salt)
 
 
 def _apply_unless(backend: Backend, model: ModelSpec, route: Route) -> None:

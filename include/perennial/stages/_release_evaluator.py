@@ -14,6 +14,7 @@ from perennial import discovery
 from perennial.counted import percent
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
+from perennial.lineage.experiments import keep_look as keep_experiment_look
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.making import usage_of
 from perennial.lineage.release_record import begin_record, keep_look
@@ -41,6 +42,7 @@ from perennial.stages._release_steps import (
     Confirm,
     EndIncidents,
     Follow,
+    KeepExperiment,
     KeepWatch,
     LookAgain,
     Move,
@@ -107,10 +109,20 @@ class Evaluator:
                 self._confirm(self._entry(of))
             case Follow(of):
                 self._follow(self._entry(of))
+            case _:
+                self._note(step)
+
+    def _note(self, step: Step) -> None:
+        """Do a step that moves no traffic and gives no role."""
+        match step:
             case BeginWatch(candidate, champion):
                 Watch.begin(candidate, champion, self.backend.observe(self.spec)).keep(self.store, self.name)
             case KeepWatch():
                 self._keep(step)
+            case KeepExperiment(began, plan, look, watch):
+                if watch is not None:
+                    watch.keep(self.store, self.name)
+                keep_experiment_look(self.store, self.name, began, plan, look)
             case CheckGateway():
                 self.backend.observe(self.spec)
             case EndIncidents(reason):
@@ -151,6 +163,7 @@ class Evaluator:
             good=change.good,
             weights=change.weights,
             shadow=change.shadow,
+            salt=change.salt,
             versions=change.versions,
             reason=change.reason,
             evidence={**change.evidence, **self._training_of(change)},

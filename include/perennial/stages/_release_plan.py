@@ -162,6 +162,8 @@ def planned(known: Known, wish: Wish) -> list[Step]:
         return _after(known, known.failure)
     if last and known.retired and not wish.decision and not (wish.again and wish.actor != PERENNIAL):
         return [Move(last), _skipped(last, wish.version, f"Nothing is released by itself: {retired_words(known.retired)}")]
+    if last and last.tried is not None:
+        return [_held_by_experiment(known, last, wish)]
     if last and last.candidate is not None:
         return _under_way(known, last, wish)
     return _decided(known, wish, wish.decision) if wish.decision else _not_begun(known, wish)
@@ -249,14 +251,14 @@ def _after(known: Known, failure: Failure) -> list[Step]:
 def _not_begun(known: Known, wish: Wish) -> list[Step]:
     """Begin the release of a version, or say why not."""
     last = known.last
-    ended = last if last and last.kind != "rejected" and not wish.again else None
+    ended = last if last and last.kind in ENDS and last.kind != "rejected" and not wish.again else None
     version = known.registry.version if known.registry else None
     if ended and ended.version in (wish.version, version and version.number):  # the registry may not have followed the ledger yet
         return _ended(known, ended)
     if known.registry is None:
         return [AskRegistry(wish.version)]
     if version is None:
-        return [*_completed(last), _skipped(last, None, f"{known.name} has no candidate to release.")]
+        return [*completed(last), _skipped(last, None, f"{known.name} has no candidate to release.")]
     return _begun(known, wish, version, known.registry.like_champion)
 
 
@@ -265,16 +267,16 @@ def _begun(known: Known, wish: Wish, version: Version, like_champion: Sequence[s
     if known.history is None and not (last and version.number == last.champion):
         return [AskHistory(version.number)]
     if obstacle := _obstacle(known, wish, version, like_champion):
-        return [*_completed(last), obstacle]
+        return [*completed(last), obstacle]
     if known.is_read and known.readers is None and last and last.champion is not None:
         return [AskReaders(version.number, version.digest, last.champion, last.versions[last.champion])]
     if known.readers and not known.readers.passed and wish.actor == PERENNIAL:
-        return [*_completed(last), _held_for_readers(known, version.number, known.readers)]
+        return [*completed(last), _held_for_readers(known, version.number, known.readers)]
     started = _started(known, version, wish.actor)
     if lacking := _lacks_kin(known, started):
         return [lacking]
     seq = last.seq + 1 if last else 0
-    return [*_completed(last), Write(started, last.seq if last else None), *_go_live(known, started, seq)]
+    return [*completed(last), Write(started, last.seq if last else None), *_go_live(known, started, seq)]
 
 
 def _obstacle(known: Known, wish: Wish, version: Version, like_champion: Sequence[str]) -> Step | None:
@@ -296,14 +298,16 @@ def _obstacle(known: Known, wish: Wish, version: Version, like_champion: Sequenc
     return None
 
 
-def _completed(last: Entry | None) -> list[Step]:
-    """What the end of the release before still has to do, if it was killed in the middle."""
-    return [Move(last), Follow(last)] if last else []
+def completed(last: Entry | None) -> list[Step]:
+    """What the end of the release, or of the experiment, before still has to do, if it was killed in the middle."""
+    if last is None:
+        return []
+    return [Move(last)] if last.kind == "experiment_ended" else [Move(last), Follow(last)]  # which gave nobody another role
 
 
 def _ended(known: Known, last: Entry) -> list[Step]:
     end = ENDS[last.kind]
-    return [*_completed(last), result_of(known.spec, last, end, f"Version {last.version} of {known.name} was {_words(end)}: {last.reason}")]
+    return [*completed(last), result_of(known.spec, last, end, f"Version {last.version} of {known.name} was {_words(end)}: {last.reason}")]
 
 
 def _skipped(last: Entry | None, number: int | None, why: str) -> Tell:
@@ -333,13 +337,13 @@ def _turned_down(known: Known, version: int, history: History, actor: str) -> li
     if known.registry is None or known.registry.version is None:
         return [AskRegistry(version)]
     # What the release before began may have been killed in the middle, and would end with the new entry.
-    return [*_completed(known.last), *_rejected(known, known.registry.version, actor)]
+    return [*completed(known.last), *_rejected(known, known.registry.version, actor)]
 
 
 def _decided_on_candidate(known: Known, wish: Wish, decision: str) -> list[Step]:
     """The same of the registry's candidate. What was killed before is completed first, so that a decided one waits no more."""
     if known.registry is None:
-        return [*_completed(known.last), AskRegistry(None)]
+        return [*completed(known.last), AskRegistry(None)]
     candidate = known.registry.version
     if candidate and known.history is None:
         return [AskHistory(candidate.number)]
@@ -449,6 +453,18 @@ def _frozen_before_start(known: Known, wish: Wish, number: int, freeze: Frozen) 
     champion = known.last.champion if known.last else None
     wait = max(known.spec.release.observe_seconds, FROZEN_SECONDS)
     return Tell(ReleaseResult(action="hold", sentence=sentence, version=wish.version, champion=champion, look_again_seconds=wait))
+
+
+def _held_by_experiment(known: Known, last: Entry, wish: Wish) -> Tell | Refuse:
+    """Nothing is released, promoted or turned down while units are shared out between two versions: that would change what they show."""
+    sentence = (
+        f"No version of {known.name} can be released while its experiment between versions {last.champion} and {last.version} is under "
+        f"way: wait for its end, or end it with `perennial experiment stop --model {known.name}`."
+    )
+    if wish.actor != PERENNIAL or wish.decision:
+        return Refuse(ReleaseRefused(sentence))
+    wait = max(known.spec.release.observe_seconds, FROZEN_SECONDS)
+    return Tell(ReleaseResult(action="hold", sentence=sentence, version=wish.version, champion=last.champion, look_again_seconds=wait))
 
 
 def _in_freeze(known: Known, reason: str) -> str:

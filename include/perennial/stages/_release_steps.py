@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from perennial.errors import PerennialError
-from perennial.lineage.ledger import UNDER_WAY, Entry, Kind
+from perennial.lineage.experiments import Look as ExperimentLook
+from perennial.lineage.experiments import Plan as ExperimentPlan
+from perennial.lineage.ledger import EXPERIMENT, UNDER_WAY, Entry, Kind
 from perennial.lineage.release_record import Look
 from perennial.results import ReleaseResult
 from perennial.serving.route import WHOLE
@@ -32,12 +34,18 @@ class Change:
     actor: str
     good: tuple[int, ...] = ()
     shadow: int | None = None
+    salt: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def candidate(self) -> int | None:
         """The version whose release is under way then; None if none is."""
         return self.version if self.kind in UNDER_WAY else None
+
+    @property
+    def tried(self) -> int | None:
+        """The version with which the champion shares an experiment then; None if none is under way."""
+        return self.version if self.kind in EXPERIMENT else None
 
     @property
     def last_good(self) -> int | None:
@@ -158,6 +166,21 @@ class KeepWatch(Step):
     def sentence(self) -> str:
         """See `Step.sentence`."""
         return f"Keep what versions {self.watch.candidate} and {self.watch.champion} have shown so far."
+
+
+@dataclass(frozen=True)
+class KeepExperiment(Step):
+    """Record what a look at an experiment showed, and write the working file of its versions' requests."""
+
+    began: int  # number of the ledger entry
+    plan: ExperimentPlan
+    look: ExperimentLook
+    watch: Watch | None = None
+
+    @property
+    def sentence(self) -> str:
+        """See `Step.sentence`."""
+        return f"Keep what the experiment has shown so far: {self.look.sentence}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def route_of(entry: Entry | Change) -> Route | None:
     if not entry.weights:
         return None
     running = {*entry.weights, *(() if entry.shadow is None else (entry.shadow,))}
-    return Route(dict(entry.weights), entry.shadow, {number: entry.versions[number] for number in running}, entry.champion)
+    return Route(dict(entry.weights), entry.shadow, {number: entry.versions[number] for number in running}, entry.champion, entry.salt)
 
 
 def roles_of(entry: Entry) -> dict[str, int | None]:

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import AGAINST, Entry, Ledger
+from perennial.lineage.ledger import AGAINST, OF_EXPERIMENTS, Entry, Ledger
 from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
@@ -247,7 +247,7 @@ class Release:
     def _history(self, version: int) -> History:
         newest = None
         for entry in self.ledger.newest_first():
-            if entry.version == version:
+            if entry.version == version and entry.kind not in OF_EXPERIMENTS:
                 newest = newest or entry
                 if entry.kind in AGAINST:
                     return History(newest, entry)

@@ -35,10 +35,10 @@ def run(
 ) -> ReleaseResult:
     """Go back.
 
-    While a release is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and the
-    last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing. What
-    serves is in the ledger, so a model whose files are broken or gone goes back too: with the
-    settings of serving that it had on one machine, and the default ones on Kubernetes.
+    While a release, or an experiment, is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and
+    the last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing. What serves is
+    in the ledger, so a model whose files are broken or gone goes back too: with the settings of serving that it had on one machine, and the
+    default ones on Kubernetes.
 
     Who names the version, as a button does that says it, goes back to that one at most, however often it is asked for; without one a
     second wish within ten minutes of any rollback is taken for the same.
@@ -73,6 +73,10 @@ def planned(known: Known, reason: str, actor: str, version: int | None = None) -
         return [Refuse(ReleaseRefused(f"{known.name} has never served: there is nothing to go back to."))]
     if known.retired:
         return [Move(last), Refuse(ReleaseRefused(f"There is nothing to go back to: {retired_words(known.retired)}"))]
+    if last.tried is not None and version in (None, last.champion):
+        change = rolled_back(last, reason, actor)
+        sentence = f"The experiment of {known.name} with version {change.version} was ended ({reason.rstrip('.')}); {_now_serves(change)}."
+        return [Write(change, last.seq), Move(change), *_told(known, change, sentence)]
     if version is not None:
         return _gone_back_to(known, last, version, reason, actor)
     return _gone_back_once(known, last, reason, actor)

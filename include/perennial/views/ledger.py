@@ -220,7 +220,8 @@ def describe(model: str, time: datetime, entry: Entry | None) -> str:
         f"version {number} ({entry.versions[number][:12]}) {100 * weight / WHOLE:g} %"
         for number, weight in sorted(serving.items(), key=lambda pair: -pair[1])
     ]
-    shadow = "" if entry.shadow is None else f", version {entry.shadow} in the shadow"
+    shadow = "" if entry.tried is None else " of the units of an experiment, all else the champion"
+    shadow += "" if entry.shadow is None else f", version {entry.shadow} in the shadow"
     return (
         f"{model} at {when}: {', '.join(shares)}{shadow}.\n  Since {entry.time:%Y-%m-%d %H:%M:%S} UTC ({entry.kind}, "
         f"entry {entry.seq}, by {entry.actor}): {entry.reason}"

@@ -41,6 +41,9 @@ SENTENCES: dict[Kind, str] = {
     "promoted": "Version {version} became the champion, with {share} of the traffic.",
     "rolled_back": "Traffic was taken back from version {version}.",
     "rejected": "Version {version} was turned down.",
+    "experiment": "The experiment of version {version} with the champion began.",
+    "experiment_weights": "Version {version} got {share} of the units of the experiment.",
+    "experiment_ended": "The experiment of version {version} with the champion ended.",
     "retired": "The model was taken down; version {version} served last.",
 }
 

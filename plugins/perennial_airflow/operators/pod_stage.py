@@ -33,6 +33,7 @@ from perennial_airflow.operators.cluster_stage import (
     plain,
 )
 from perennial_airflow.operators.collect_stage import FILE, VARIABLE, Collects
+from perennial_airflow.operators.experiment_stage import ExperimentLooks
 from perennial_airflow.operators.release_stage import ReleaseLooks
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_pod import (
@@ -324,6 +325,10 @@ class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodSt
     def _is_ours(self, name: str, wanted: str, context: Context) -> bool:
         """A new try does not know how many looks there were: a pod that runs is the look that is being taken."""
         return self._looks == 0 or name == wanted
+
+
+class PodExperimentStage(ExperimentLooks, PodReleaseStage):  # type: ignore[misc] # see PodStage
+    """Looks at an experiment as pods, as those at a release are."""
 
 
 def _is_usable(pod: Mapping[str, Any]) -> bool:

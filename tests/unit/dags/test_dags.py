@@ -93,7 +93,7 @@ def _command(task, **keywords):
 def test_there_is_a_dag_for_everything(dags):
     """OP-01, SY-01, SY-12: One looks at all specs, one tells of what serves, one sends reviews; ingestion and profiling per dataset; per
     model one of every other kind."""
-    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
+    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback", "experiment")
     assert set(dags) == {"perennial_specs", "perennial_service", "perennial_reviews", "trips_ingestion", "trips_profiling"} | {
         f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds
     }
@@ -141,7 +141,7 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     """DE-01, OP-08: All DAGs of the others are there and no file has an import error; each broken one has a DAG that says what is wrong,
     and where."""
     dags = _parsed()
-    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
+    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback", "experiment")
     sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
         f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
     }
@@ -190,6 +190,7 @@ def test_tasks_stand_in_one_line(dags, name, tasks):
         ("automatic_training", ["validate", "train", "evaluate", "register"], ["validate", "train", "evaluate", "register"]),
         ("automatic_recalibration", ["recalibrate"], ["recalibrate"]),
         ("automatic_rollback", ["rollback"], ["rollback"]),
+        ("automatic_experiment", ["run_experiment"], ["run_experiment"]),
         ("automatic_scoring", ["plan", "share_out", "score_part", "merge"], ["plan", "score_part", "merge"]),
         ("trips_profiling", ["plan", "share_out", "profile_part", "merge"], ["plan", "profile_part", "merge"]),
     ],
@@ -242,7 +243,9 @@ def test_house_rules(dags):
     pauses, a longest time, a manual without holes."""
     for name, dag in dags.items():
         kind = name.rsplit("_", 1)[1]
-        assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
+        assert dag.max_active_runs == {"incidents": 1000, "experiment": 4}.get(kind, 1), (
+            "one looks at an experiment while others may stop it"
+        )
         assert dag.catchup is False
         assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
         assert dag.owner == {
@@ -628,6 +631,20 @@ def test_a_file_to_score_is_one_of_the_store(dags):
             file.resolve(path)
 
 
+def test_an_experiment_takes_what_was_asked_for(dags):
+    """SE-09: What is empty is left to the stage; the run's name is passed, so that a try that starts anew begins no second experiment."""
+    dag = dags["automatic_experiment"]
+    params = {name: dag.params.get_param(name).resolve() for name in dag.params}
+    asked = {"versions": "7,8", "metric": "score > 0.9", "unit": "user_id", "least": 0.02}
+    found = _command(dag.get_task("run_experiment"), params={**params, **asked})
+    assert found == [
+        "experiment", "start", "--model=automatic", "--versions=7,8", "--metric=score > 0.9", "--unit=user_id", "--least=0.02",
+        "--power=0.8", "--days=28", "--run=manual__1 2", "--actor=ada",
+    ]  # fmt: skip
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param("versions").resolve("7 and 8")
+
+
 def test_rollback_takes_a_reason(dags):
     """SE-11: It stands in the ledger with the person's name."""
     found = _command(dags["automatic_rollback"].get_task("rollback"), params={"version": None, "reason": "wrong fares"})
@@ -698,6 +715,7 @@ def test_nothing_else_lies_in_the_folder():
             "scoring",
             "incidents",
             "rollback",
+            "experiment",
             "service",
             "specs",
             "reviews",

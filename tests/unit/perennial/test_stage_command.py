@@ -55,6 +55,10 @@ def test_the_command_line_understands_every_argument(stage):
         "verdict": "known",
         "silence": "drift",
         "hours": 4,
+        "action": "start",
+        "better": "lower",
+        **dict.fromkeys(("low", "high", "share", "least", "days", "look_seconds"), 2.0),
+        **dict.fromkeys(("power", "alpha"), 0.5),
     }
     arguments = {name: True if option.type is bool else samples.get(name, "x") for name, option in check_arguments(stage, ()).items()}
     parsed = vars(_parser().parse_args(stage_command(stage, arguments)))

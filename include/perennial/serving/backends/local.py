@@ -359,7 +359,7 @@ def program(model: str, version: int) -> str:
 def _fresh_wanted(model: ModelSpec, route: Route, known: Mapping[str, Any]) -> dict[str, Any] | None:
     """The champion's new process that a route is to have beside it, with what is known of one that runs; None if it is to have none."""
     champion, others = route.champion, [version for version, weight in route.weights.items() if weight and version != route.champion]
-    if not model.release.fresh_baseline or champion is None or not route.weights[champion] or not others:
+    if not model.release.fresh_baseline or route.salt is not None or champion is None or not route.weights[champion] or not others:
         return None
     wanted = {"version": champion, "digest": route.digests[champion], "ready": False}
     running: dict[str, Any] = known.get("fresh", {})
@@ -381,6 +381,7 @@ def _to_json(route: Route) -> dict[str, Any]:
         "shadow": route.shadow,
         "digests": {str(k): v for k, v in route.digests.items()},
         "champion": route.champion,
+        **({} if route.salt is None else {"salt": route.salt}),
     }
 
 
@@ -390,4 +391,5 @@ def _from_json(document: Mapping[str, Any]) -> Route:
         document["shadow"],
         {int(k): v for k, v in document["digests"].items()},
         document["champion"],
+        document.get("salt"),
     )
