@@ -22,6 +22,7 @@ when looks failed | docs/runbook.md |
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, Param
 
@@ -33,7 +34,7 @@ from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import STARTED_BY, param, stage_task
 
 
-def given(kind: str, title: str, description: str, **more: object) -> Param:
+def given(kind: str, title: str, description: str, **more: Any) -> Param:
     """A Param that may be left empty."""
     return Param(None, type=["null", kind], title=title, description=description, **more)
 
