@@ -11,7 +11,7 @@ from perennial import options
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "include/perennial_models").rglob("*.md")])
-BANNED = re.compile(r"\b(jobs?|artifacts?|production models?|(?<!fresh )baselines?|experiments?)\b", re.IGNORECASE)
+BANNED = re.compile(r"\b(jobs?|artifacts?|production models?|(?<!fresh )baselines?)\b", re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 

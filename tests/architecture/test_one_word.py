@@ -10,8 +10,8 @@ import pytest
 from perennial import options, results
 
 ROOT = Path(__file__).parents[2]
-# A rollback answers what a release answers: where the traffic is now.
-RESULTS = {"rollback": "ReleaseResult"}
+# They answer what a release answers: where the traffic is now.
+RESULTS = {"rollback": "ReleaseResult", "experiment": "ReleaseResult"}
 
 
 @pytest.mark.parametrize("stage", options.STAGES)
