@@ -1,10 +1,10 @@
-"""CPU and latency of one prediction request: the fast path (bytes in, bytes out) beside the wrapper's plain `predict`.
+"""CPU, latency and memory of prediction requests by server and protocol, by turns.
 
-    python benchmarks/serving_overhead.py [--requests 3000] [--rounds 3] [--version FOLDER]
+    python benchmarks/serving_overhead.py [--requests 1600] [--rounds 5] [--rows 1 100 1000] [--version FOLDER]
 
-Both run under the wrapper's gunicorn with four threads, one after the other in alternating rounds; eight connections ask for one row at a
-time. CPU is that of the serving process and its children, from /proc. The fast path also checks its input and logs every answer; the plain
-one does neither. Needs the serving environment.
+The project's own server (`open`) and seldon-core's wrapper (`seldon`) serve the same version with four threads each; eight connections ask.
+Each round asks every one of them in turn, and ratios are those of a round: a machine that is slower in one round is so for all. CPU is
+that of the serving process and its children, from /proc. All check their input and log every answer. Needs the serving environment.
 """
 
 from __future__ import annotations
@@ -18,63 +18,79 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import perennial
 from perennial import testing
 from perennial.lineage import version_folder
+from perennial.serving import open_inference_pb2 as messages
+from perennial.serving import processes
 from perennial.store import open_store
 
 VENV = Path(os.environ.get("PERENNIAL_VENVS", Path(perennial.__file__).parents[2] / ".perennial" / "venvs")) / "serving" / "bin"
 CONNECTIONS = 8
-
-PLAIN = '''
-import json, pathlib
-import numpy as np
-from perennial import encoding
-from perennial.serving.scorer import Scorer
-from seldon_core.flask_utils import SeldonMicroserviceException
-
-class Plain:
-    """What the wrapper's documentation shows: an array in, an array out."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def load(self):
-        self.scorer = Scorer(pathlib.Path(self.folder))
-
-    def predict(self, X, names, meta=None):
-        rows = [dict(zip(names, row)) for row in X.tolist()] if hasattr(X, "tolist") else [dict(zip(names, row)) for row in X]
-        return self.scorer.score(encoding.columns_from_rows(rows, names))
-
-    def class_names(self):
-        return self.scorer.names
-'''
+V1 = "/api/v1.0/predictions"
+CALL = "/inference.GRPCInferenceService/ModelInfer"
+DATATYPES = {"int": "INT64", "float": "FP64", "bool": "BOOL"}
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU of a process and all below it."""
-    below = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(
-        cpu_seconds(int(child)) for child in below if Path(f"/proc/{child}").exists()
-    )
+@dataclass(frozen=True)
+class Way:
+    """One way to ask a version."""
+
+    name: str
+    server: str
+    protocol: str
 
 
-def ask(port: int, body: bytes, path: str, count: int) -> list[float]:
+WAYS = (
+    Way("seldon, v1", "seldon", "v1"),
+    Way("open, v1", "open", "v1"),
+    Way("open, V2 REST", "open", "v2"),
+    Way("open, V2 gRPC message", "open", "grpc"),
+)
+
+
+def bodies(model: str, rows: list[Mapping[str, Any]], inputs: list[dict[str, Any]]) -> dict[str, tuple[str, str, bytes]]:
+    """Path, kind and body of the same request in each protocol; the call of gRPC as the gateway hands it on."""
+    tensors = []
+    message = messages.ModelInferRequest(model_name=model)
+    for field in inputs:
+        kind = DATATYPES.get(field["type"], "BYTES")
+        values = [row[field["name"]] for row in rows]
+        tensors.append({"name": field["name"], "datatype": kind, "shape": [len(rows)], "data": values})
+        given = message.inputs.add(name=field["name"], datatype=kind, shape=[len(rows)])
+        missing = [place for place, value in enumerate(values) if value is None]
+        if missing:
+            given.parameters["nulls"].string_param = ",".join(map(str, missing))
+        blank = {"INT64": 0, "FP64": 0.0, "BOOL": False, "BYTES": ""}[kind]
+        filled = [blank if value is None else value for value in values]
+        contents = {"INT64": "int64_contents", "FP64": "fp64_contents", "BOOL": "bool_contents", "BYTES": "bytes_contents"}[kind]
+        getattr(given.contents, contents).extend([value.encode() for value in filled] if kind == "BYTES" else filled)
+    return {
+        "v1": (V1, "application/json", json.dumps({"data": {"rows": rows}}).encode()),
+        "v2": (f"/v2/models/{model}/infer", "application/json", json.dumps({"inputs": tensors}).encode()),
+        "grpc": (CALL, "application/x-protobuf", message.SerializeToString()),
+    }
+
+
+def ask(port: int, asked: tuple[str, str, bytes], count: int) -> list[float]:
     """Send `count` requests over all connections; milliseconds of each."""
+    path, kind, body = asked
     taken: list[float] = []
 
     def one() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        for _ in range(count // CONNECTIONS):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for _ in range(max(1, count // CONNECTIONS)):
             begun = time.perf_counter()
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            connection.request("POST", path, body, {"Content-Type": kind})
             answer = connection.getresponse()
-            answer.read()
+            text = answer.read()
             if answer.status != http.HTTPStatus.OK:
-                raise SystemExit(f"{path} answered {answer.status}")
+                raise SystemExit(f"{path} answered {answer.status}: {text[:300]!r}")
             taken.append((time.perf_counter() - begun) * 1e3)
         connection.close()
 
@@ -87,97 +103,88 @@ def ask(port: int, body: bytes, path: str, count: int) -> list[float]:
 
 
 def wait_for(port: int) -> None:
-    """Until the server answers."""
+    """Until the version is ready."""
 
     def answers() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
-            connection.request("GET", "/health/ping")
+            connection.request("GET", "/ready")
             return connection.getresponse().status == http.HTTPStatus.OK
         except OSError:
             return False
         finally:
             connection.close()
 
-    testing.wait_until(answers, 60, "the server's answer")
+    testing.wait_until(answers, 60, "a ready server")
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="CPU per prediction request.")
-    parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=1600, help="of one row each; fewer of larger ones")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 100, 1000], help="rows of a request")
     parser.add_argument("--version", type=Path, help="a version folder; a small one if absent")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, store = Path(name), open_store(f"{name}/store")
+        copy = folder / "version"
         if given.version:
             manifest = version_folder.Manifest.model_validate_json((given.version / "manifest.json").read_text())
-            copy = folder / "version"
             subprocess.run(["cp", "-r", given.version, copy], check=True)
             model, digest = manifest.model, version_folder.publish(store, manifest.model, copy, manifest)
         else:
-            copy, model = folder / "version", "small_delays"
+            model = "small_delays"
             digest = testing.publish_small_version(store, copy)
-        row = json.loads((copy / "golden.json").read_text())["rows"][0]
-        (folder / "Plain.py").write_text(PLAIN)
-        fast, plain, metrics = testing.free_ports(3)
-        environment = {**os.environ, "PERENNIAL_HOME": f"{folder}/home", "PERENNIAL_STORE": store.root, "PYTHONPATH": str(folder)}
-        parameters = json.dumps([{"name": "folder", "value": str(copy), "type": "STRING"}])
-        commands = {
-            "fast path": [
-                VENV / "python",
-                "-m",
-                "perennial.serving.server",
-                "--model",
-                model,
-                "--version",
-                "1",
-                "--digest",
-                digest,
-                "--port",
-                str(fast),
-            ],
-            "plain predict": [
-                *(VENV / "seldon-core-microservice", "Plain", "--threads", "4", "--grpc-workers", "0", "--log-level", "ERROR"),
-                *("--http-port", str(plain), "--metrics-port", str(metrics), "--parameters", parameters),
-            ],
-        }
-        bodies = {
-            "fast path": (fast, json.dumps({"data": {"rows": [row]}}).encode()),
-            "plain predict": (plain, json.dumps({"data": {"names": list(row), "ndarray": [list(row.values())]}}).encode()),
-        }
+        golden = json.loads((copy / "golden.json").read_text())["rows"]
+        inputs = json.loads((copy / "signature.json").read_text())["inputs"]
+        servers = ("open", "seldon")
+        ports = dict(zip(servers, testing.free_ports(len(servers)), strict=True))
+        others = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")}
+        environment = {**others, "PERENNIAL_HOME": f"{folder}/home", "PERENNIAL_STORE": store.root}
+        command = [str(VENV / "python"), "-m", "perennial.serving.server", "--model", model, "--version", "1", "--digest", digest]
         with (folder / "log").open("w") as log:
             running = {
-                what: subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log) for what, command in commands.items()
+                server: subprocess.Popen(
+                    [*command, "--port", str(port), "--server", server], env=environment, cwd=folder, stdout=log, stderr=log
+                )
+                for server, port in ports.items()
             }
         try:
-            figures: dict[str, list[tuple[float, float, float]]] = {what: [] for what in running}
-            for port, _ in bodies.values():
+            for port in ports.values():
                 wait_for(port)
-            for _ in range(given.rounds):
-                for what, process in running.items():
-                    port, body = bodies[what]
-                    ask(port, body, "/api/v1.0/predictions", 200)
-                    before = cpu_seconds(process.pid)
-                    taken = ask(port, body, "/api/v1.0/predictions", given.requests)
-                    figures[what].append(
-                        (
-                            (cpu_seconds(process.pid) - before) / len(taken) * 1e6,
-                            statistics.median(taken),
-                            statistics.quantiles(taken, n=100)[98],
-                        )
-                    )
+            print(f"{model}, {CONNECTIONS} connections, {given.rounds} rounds by turns: medians; ratios are medians of the rounds' ratios")
+            print(f"{'':24} {'rows':>6} {'CPU µs/request':>15} {'of seldon':>10} {'p50 ms':>8} {'p99 ms':>8}")
+            for size in given.rows:
+                asked = bodies(model, [golden[place % len(golden)] for place in range(size)], inputs)
+                count = max(10 * CONNECTIONS, given.requests // max(1, size // 10))
+                figures: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in WAYS}
+                for _ in range(given.rounds):
+                    for way in WAYS:
+                        pids = processes.family(running[way.server].pid)
+                        ask(ports[way.server], asked[way.protocol], count // 10)
+                        before = processes.cpu_seconds(pids)
+                        taken = ask(ports[way.server], asked[way.protocol], count)
+                        cpu = (processes.cpu_seconds(pids) - before) / len(taken) * 1e6
+                        figures[way.name].append((cpu, statistics.median(taken), statistics.quantiles(taken, n=100)[98]))
+                first = figures[WAYS[0].name]
+                for way in WAYS:
+                    cpu, middle, high = (statistics.median(values) for values in zip(*figures[way.name], strict=True))
+                    ratio = statistics.median(one[0] / other[0] for one, other in zip(figures[way.name], first, strict=True))
+                    print(f"{way.name:24} {size:6} {cpu:15.0f} {ratio:10.2f} {middle:8.2f} {high:8.2f}")
+            for server, process in running.items():
+                print(f"{server}: {len(processes.family(process.pid))} processes, {rss(processes.family(process.pid)):.0f} MB resident")
         finally:
             for process in running.values():
                 process.terminate()
             for process in running.values():
                 process.wait(30)
-        print(f"{model}, one row a request, {CONNECTIONS} connections, {given.rounds} rounds of {given.requests}: medians of the rounds")
-        print(f"{'':15} {'CPU µs/request':>15} {'p50 ms':>8} {'p99 ms':>8}")
-        for what, rounds in figures.items():
-            cpu, middle, high = (statistics.median(values) for values in zip(*rounds, strict=True))
-            print(f"{what:15} {cpu:15.0f} {middle:8.2f} {high:8.2f}")
+
+
+def rss(pids: list[int]) -> float:
+    """Resident memory of processes in all, MB; what two of them share counts twice."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":

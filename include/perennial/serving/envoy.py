@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial.serving import envoy_open_inference as open_inference
 from perennial.serving.assignment import UNIT, UNIT_PATTERN, salted
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED, RUN_HEADER
 from perennial.serving.route import FRESH, Route
@@ -39,6 +40,7 @@ MAX_REQUEST_BYTES = 2 * MAX_BODY_BYTES  # between the two the caller gets the se
 PREDICTIONS = "api/v1.0/predictions"
 FEEDBACK = "api/v1.0/feedback"
 READY = "ready"
+SERVER = {"name": "perennial", "extensions": []}  # what the gateway says of itself by the Open Inference Protocol
 UPSTREAM_IDLE_SECONDS = 60  # below the servers' own 75
 # Envoy counts whole milliseconds, so bounds between them are exact.
 BUCKETS_MS = (
@@ -94,6 +96,7 @@ class Served:
     timeout_seconds: float
     sockets: dict[int, Path]  # version -> socket of its server; also of versions that are leaving
     route: Route | None
+    open_inference: bool = True  # whether its servers speak the Open Inference Protocol, which seldon-core's wrapper does not
 
 
 def folder(settings: Settings) -> Path:
@@ -208,7 +211,9 @@ def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None
 
 def routes(served: Iterable[Served], hosts: frozenset[str]) -> Json:
     """The route table of all models, for callers who ask for the gateway by one of these names (`Settings.host_names`)."""
-    table = [route for model in sorted(served, key=lambda m: m.model) for route in _model_routes(model)]
+    models = sorted(served, key=lambda m: m.model)
+    table = [route for model in models for route in _model_routes(model)]
+    table += open_inference.of_the_gateway([model.model for model in models if model.route is not None], SERVER)
     strangers = {"name": "strangers", "domains": ["*"], "routes": [_refusal({"prefix": "/"}, 421, _UNKNOWN_HOST)]}
     return {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
@@ -363,20 +368,24 @@ def _model_routes(model: Served) -> list[Json]:
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
     prefix, post, get = model.prefix, _is(":method", "POST"), _is(":method", "GET")
+    # Which requests go which way, the first that fits: those of an experiment's units by their unit.
+    ways: list[tuple[list[Json], Json]] = [([], shared)]
+    if route.salt is not None:
+        ways = [([_is_unit()], _by_unit(shared, route.salt)), ([], {**common, **_without_unit(model, route)})]
     routes = []
     for path in (prefix, prefix.rstrip("/"), f"{prefix}{PREDICTIONS}"):
         rewrite = {"prefix_rewrite": f"/{PREDICTIONS}"}
         for version in route.versions:
             to = {**common, "cluster": aside_name(model.model, version), **rewrite}
             routes.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
-        if route.salt is None:
-            routes.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
-            continue
-        routes.append({"match": {"path": path, "headers": [post, _is_unit()]}, "route": {**_by_unit(shared, route.salt), **rewrite}})
-        routes.append({"match": {"path": path, "headers": [post]}, "route": {**common, **_without_unit(model, route), **rewrite}})
+        routes += [{"match": {"path": path, "headers": [post, *headers]}, "route": {**to, **rewrite}} for headers, to in ways]
     for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):
         to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
         routes.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
+    if model.open_inference:
+        routes += open_inference.model_routes(
+            model.model, prefix, route, ways, lambda version: {**common, "cluster": aside_name(model.model, version)}, VERSION_WANTED
+        )
     nothing = (
         f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, "
         f"POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
@@ -504,6 +513,7 @@ def _sentences() -> Json:
     )
     return {
         "mappers": [
+            *open_inference.refusal_forms(large),
             {"filter": where("EQ", 413), "body": {"inline_string": large}, "body_format_override": form},
             {"filter": where("GE", 400), "body_format_override": form},
         ]
@@ -540,10 +550,12 @@ def bootstrap(settings: Settings) -> Json:
                 },
             },
             # Servers get whole requests only: a slow caller holds the gateway's memory, not a server's thread.
-            {
-                "name": _BUFFER,
-                "typed_config": {"@type": f"{_TYPE}extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_REQUEST_BYTES},
-            },
+            *open_inference.filters(
+                {
+                    "name": _BUFFER,
+                    "typed_config": {"@type": f"{_TYPE}extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_REQUEST_BYTES},
+                }
+            ),
             {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}},
         ],
     }

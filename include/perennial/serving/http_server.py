@@ -36,6 +36,7 @@ GRPC_PATH = "/inference.GRPCInferenceService/"
 GRPC_STATUS, GRPC_MESSAGE = "x-grpc-status", "x-grpc-message"  # what the gateway makes the caller's status of
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions", "/predict")
 FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
+_CONTINUE = b"HTTP/1.1 100 "
 _SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")  # of a message of gRPC: all else is sent in percents
 GRACE_SECONDS = 20  # for requests that run when the server is to stop
 
@@ -206,24 +207,24 @@ def _json(document: object, status: int = 200) -> Reply:
 
 
 class _Whole(asyncio.Transport):
-    """A transport that sends what is written in one turn of the loop in one piece.
+    """A transport that sends an answer in one piece, once it is complete.
 
     The head of an answer and its body are written apart: a gateway that has passed the head on can no longer ask another version when
     the server is killed before the body.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
         self._written: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send this soon."""
-        if not self._written:
-            self._loop.call_soon(self.flush)
+        """Keep a part of an answer; what asks the caller for the body of its request is sent at once."""
         self._written.append(bytes(data))
+        if self._written[0].startswith(_CONTINUE):
+            self.flush()
 
     def flush(self) -> None:
-        """Send now what was written."""
+        """Send what was written."""
         if self._written:
             whole, self._written = b"".join(self._written), []
             self._transport.write(whole)
@@ -255,7 +256,13 @@ class WholeAnswers(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has come."""
-        super().connection_made(_Whole(transport, self.loop))
+        self.whole = _Whole(transport)
+        super().connection_made(self.whole)
+
+    def on_response_complete(self) -> None:
+        """An answer is complete."""
+        self.whole.flush()
+        super().on_response_complete()
 
 
 def listen(place: Path | tuple[str, int]) -> socket.socket:

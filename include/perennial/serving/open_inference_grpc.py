@@ -72,13 +72,14 @@ def code_of(refused: Refused) -> grpc.StatusCode:
 class ProtobufForm:
     """One request of the protocol and its answer, as messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: messages.ModelInferRequest | None) -> None:
+        self.message = message  # None if the body is none
         self.wanted: tuple[str, ...] = (SCORES, NAMES)
         self.raw = False  # the answer's contents are raw where the request's were
 
     def read(self, body: bytes | str, signature: Signature, finder: Finder | None) -> Request:
-        """The request of a message. Raises BadRequest."""
-        message = parsed(messages.ModelInferRequest, body)
+        """The request of the message. Raises BadRequest."""
+        message = self.message or parsed(messages.ModelInferRequest, body)
         raw = list(message.raw_input_contents)
         if raw and len(raw) != len(message.inputs):
             raise BadRequest(f"raw_input_contents has {len(raw)} parts for {len(message.inputs)} inputs: it needs one for each.")
@@ -194,14 +195,13 @@ class InferenceService:
             raise bad_request(str(error)) from None
 
     def _infer(self, body: bytes, headers: Mapping[str, str]) -> bytes:
-        addressed = messages.ModelInferRequest()
+        message = messages.ModelInferRequest()
         try:
-            addressed.ParseFromString(body)
+            message.ParseFromString(body)
         except DecodeError:  # a bad request, which the version counts
-            pass
-        else:
-            self.served.must_be(addressed.model_name, addressed.model_version)
-        return self.served.answer(body, headers, ProtobufForm())
+            return self.served.answer(body, headers, ProtobufForm(None))
+        self.served.must_be(message.model_name, message.model_version)
+        return self.served.answer(body, headers, ProtobufForm(message))
 
     def _model_ready(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         asked = parsed(messages.ModelReadyRequest, body)

@@ -20,8 +20,9 @@ import orjson
 from perennial.column_types import shown
 from perennial.serving.request import MAX_ROWS, BadRequest, Input, refuse_count
 
-INTEGERS = {name: np.iinfo(name.lower()) for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")}
-FLOATS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
+INTEGERS = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)}  # the least and the most
+INTEGERS |= {f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)}
+FLOATS: dict[str, Any] = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
 NULLS = "nulls"  # the parameter of a tensor that names rows without a value
 EVENT_TIME = "event_time"  # the parameter of a request
@@ -47,7 +48,8 @@ def named_shape(name: object, datatype: object, shape: object) -> tuple[str, str
         raise BadRequest(f"Input {name} has the datatype {shown(datatype)}: known are {', '.join(DATATYPES)}.")
     given = list(shape) if isinstance(shape, Iterable) and not isinstance(shape, (str, dict)) else []
     if not 1 <= len(given) <= MOST_DIMENSIONS or not all(type(length) is int and length >= 0 for length in given):
-        raise BadRequest(f"Input {name} has the shape {shown(shape)}: it must be a list like [2] or [2, 1], the number of rows first.")
+        what = str(given)[:60] if given else shown(shape)
+        raise BadRequest(f"Input {name} has the shape {what}: it must be a list like [2] or [2, 1], the number of rows first.")
     return name, str(datatype), tuple(given)
 
 
@@ -85,7 +87,7 @@ def _of_datatype(name: str, datatype: str, values: list[Any]) -> list[Any]:
 
 def in_range(name: str, datatype: str, values: Sequence[int | None]) -> None:
     """Raises BadRequest where a whole number is outside its datatype."""
-    least, most = int(INTEGERS[datatype].min), int(INTEGERS[datatype].max)
+    least, most = INTEGERS[datatype]
     for place, value in enumerate(values):
         if value is not None and not least <= value <= most:
             raise BadRequest(f"Input {name} has {shown(value)} as element {place}, which is no {datatype}: it has {least} to {most}.")
@@ -93,12 +95,18 @@ def in_range(name: str, datatype: str, values: Sequence[int | None]) -> None:
 
 def rounded(values: Sequence[Any], datatype: str) -> list[float | None]:
     """Numbers as a datatype of fewer bits holds them; NaN means that there is no value, as None does."""
-    try:
-        numbers = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    except OverflowError:  # a whole number beyond all of them
-        numbers = np.array([math.nan if value is None else float(str(value)) for value in values], dtype=np.float64)
+    numbers = [None if value is None or value != value else _number(value) for value in values]  # noqa: PLR0124  NaN
+    if datatype == "FP64":
+        return numbers
     with np.errstate(over="ignore"):
-        return [None if number != number else number for number in numbers.astype(FLOATS[datatype]).tolist()]  # noqa: PLR0124  NaN alone
+        return [None if number is None else float(FLOATS[datatype](number)) for number in numbers]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond all of them
+        return math.inf if value > 0 else -math.inf
 
 
 def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
@@ -142,7 +150,7 @@ def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
     width = math.prod(inner)
     if kind in ("list", "array"):
         if tensor.datatype == "BYTES" and not inner:
-            return [_of_json(tensor.name, place, value) for place, value in enumerate(values)]
+            return [None if place in tensor.nulls else _of_json(tensor.name, place, value) for place, value in enumerate(values)]
         if given and kind == "array" and inner not in (given.shape, (math.prod(given.shape),)):
             wanted = [tensor.shape[0], *given.shape]
             raise BadRequest(f"Input {tensor.name} has the shape {list(tensor.shape)}: it must be {wanted}.")
@@ -157,9 +165,11 @@ def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
 
 def _texts(tensor: Tensor, *, image: bool) -> list[str | None]:
     """The texts of bytes; those of a picture may be the file's own."""
+    if bytes not in set(map(type, tensor.values)):
+        return list(tensor.values)
     texts: list[str | None] = []
     for place, value in enumerate(tensor.values):
-        if isinstance(value, bytes):
+        if isinstance(value, bytes) and place not in tensor.nulls:
             try:
                 texts.append(value.decode())
             except UnicodeDecodeError:

@@ -270,7 +270,8 @@ class LocalBackend:
             route = _from_json(known["route"]) if known.get("route") else None
             if route is not None and known.get("fresh", {}).get("ready"):
                 route = _with_fresh(route)
-            served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route)
+            is_open = self.settings.server == "open"
+            served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route, is_open)
         return served
 
     def _take_up(self, statistic: str, wanted: str) -> None:

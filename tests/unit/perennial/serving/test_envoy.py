@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from perennial.serving import envoy
+from perennial.serving import envoy_open_inference as open_inference
 from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
 
@@ -19,7 +20,7 @@ def settings(tmp_path):
     return Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
 
 
-def served(route, sockets=None, model="flight_delays"):
+def served(route, sockets=None, model="flight_delays", **more):
     """One model as the gateway sees it."""
     return envoy.Served(
         model,
@@ -27,12 +28,13 @@ def served(route, sockets=None, model="flight_delays"):
         10,
         sockets or {version: Path(f"/run/{version}.sock") for version in DIGESTS},
         route,
+        **more,
     )
 
 
-def table(route):
+def table(route, **more):
     """The routes that reach servers."""
-    return [entry for entry in envoy.routes([served(route)], HOSTS)["virtual_hosts"][0]["routes"] if "route" in entry]
+    return [entry for entry in envoy.routes([served(route, **more)], HOSTS)["virtual_hosts"][0]["routes"] if "route" in entry]
 
 
 def shares(route):
@@ -135,6 +137,9 @@ def test_outcomes_go_to_the_stable_version_and_have_a_stand_in(route, cluster):
     assert cluster in {c["name"] for c in envoy.clusters([served(route)])}
 
 
+VERSIONS = ("", "/versions/1", "/versions/3")
+
+
 def test_only_documented_paths_reach_a_server():
     """SC-01: A server has more doors than callers need: predictions and outcomes are posted, readiness is got, nothing else is passed
     on."""
@@ -142,7 +147,15 @@ def test_only_documented_paths_reach_a_server():
         (entry["match"]["headers"][0]["string_match"]["exact"], entry["match"]["path"]) for entry in table(Route({1: 10_000}, 3, DIGESTS))
     }
     at = "/seldon/perennial/flight-delays"
-    assert found == {
+    service = "/inference.GRPCInferenceService/"
+    by_protocol = {
+        *(("POST", f"{base}/v2/models/flight_delays{version}/infer") for base in ("", at) for version in VERSIONS),
+        *(("GET", f"{base}/v2/models/flight_delays{of}{what}") for base in ("", at) for of in VERSIONS for what in ("", "/ready")),
+        *(("GET", f"{at}/v2{what}") for what in ("", "/health/live", "/health/ready")),
+        *(("POST", f"{service}{of}{what}") for of, what in (("Server", "Live"), ("Server", "Ready"), ("Server", "Metadata"))),
+        *(("POST", f"{service}Model{what}") for what in ("Ready", "Metadata", "Infer")),
+    }
+    assert found == by_protocol | {
         ("POST", at),
         ("POST", f"{at}/"),
         ("POST", f"{at}/api/v1.0/predictions"),
@@ -173,7 +186,8 @@ def test_evidence_holds_predictions_only():
     """
     asked = {"predictions": set(), "else": set()}
     for entry in table(Route({1: 5000, 2: 5000}, 3, DIGESTS)):
-        is_evidence = entry["route"]["prefix_rewrite"].endswith("/predictions") and envoy.VERSION_WANTED not in json.dumps(entry["match"])
+        names_a_version = envoy.VERSION_WANTED in json.dumps(entry["match"]) or "/versions/" in entry["match"]["path"]
+        is_evidence = entry["route"]["prefix_rewrite"].endswith(("/predictions", "/infer", "/ModelInfer")) and not names_a_version
         kind = "predictions" if is_evidence else "else"
         asked[kind] |= {word for word in json.dumps(entry["route"]).split('"') if word.startswith("flight_delays-v")}
     assert not [name for name in asked["predictions"] if "-aside" in name]
@@ -235,3 +249,50 @@ def test_the_same_content_is_not_written_again(settings):
     first = envoy.write(settings, "cds", [])
     assert path.stat().st_mtime_ns == before
     assert envoy.write(settings, "cds", [{"name": "x"}]) != first
+
+
+def test_a_server_without_the_protocol_has_none_of_its_paths():
+    """SE-02, SE-06: Seldon's wrapper knows no V2: what it would refuse must not look like what the version cannot read."""
+    plain = [entry["match"]["path"] for entry in table(Route({1: 10_000}, None, DIGESTS), open_inference=False)]
+    assert not [path for path in plain if "v2" in path or "GRPC" in path]
+    assert len(plain) < len(table(Route({1: 10_000}, None, DIGESTS)))
+
+
+def test_calls_and_requests_of_rest_share_one_way():
+    """SE-06, SE-02: What shares traffic out, mirrors, retries and bounds time is the same for Seldon's form, REST and gRPC."""
+    for route in (Route({1: 5000, 2: 5000}, 3, DIGESTS), Route({1: 10_000}, None, DIGESTS)):
+        ways = [
+            {key: value for key, value in entry["route"].items() if key != "prefix_rewrite"}
+            for entry in table(route)
+            if "weighted_clusters" in entry["route"]
+        ]
+        assert len(ways) == 6, ways
+        assert all(way == ways[0] for way in ways)
+
+
+def test_the_gateway_is_ready_once_it_serves_a_model():
+    """SE-02: Without a route there is nothing to ask, and the gateway says so."""
+    for one, status in ((served(None), 503), (served(Route({1: 10_000}, None, DIGESTS)), 200)):
+        found = envoy.routes([one], HOSTS)["virtual_hosts"][0]["routes"]
+        answer = next(entry["direct_response"] for entry in found if entry["match"].get("path") == "/v2/health/ready")
+        assert (answer["status"], json.loads(answer["body"]["inline_string"])) == (status, {"ready": status == 200})
+
+
+def test_the_gateway_has_words_of_grpc_for_its_own_refusals():
+    """SC-07, SE-02: Its refusals of calls keep their sentences, and are told by gRPC's own codes."""
+    assert open_inference._CODES[413] == 8
+    script = open_inference.filters({})[-1]["typed_config"]["default_source_code"]["inline_string"]
+    assert '["404"] = "5"' in script
+    forms = open_inference.refusal_forms("Too large.")
+    assert [form.get("body") for form in forms] == [{"inline_string": "Too large."}, None, {"inline_string": "Too large."}, None]
+
+
+def test_units_of_an_experiment_go_one_way_by_every_protocol():
+    """SE-09, SE-02: In an experiment requests of REST and calls of gRPC are parted by their unit too, and those without one go to the
+    champion."""
+    found = table(Route({1: 5000, 2: 5000}, None, DIGESTS, champion=1, salt="s"))
+    by_unit = [entry["match"]["path"] for entry in found if "hash_policy" in entry["route"]]
+    assert len(by_unit) == 6
+    for path in by_unit:
+        last = [entry["route"] for entry in found if entry["match"]["path"] == path][-1]
+        assert last["cluster"] == "flight_delays-v1-aside-then-v2"
