@@ -18,9 +18,10 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perennial import log_lines, options
+from perennial import log_lines, options, tracing
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.results import Result, on_terminal
 from perennial.settings import Settings
@@ -28,6 +29,8 @@ from perennial.store import open_store
 
 WRITES_SOURCES = ("add", "docs", "dvc", "new", "suite", "try")  # into a checkout, with the rights that its owner gives to files
 SPEC_FOLDERS = ("perennial_models", "perennial_datasets")  # what people write, of the platform or of a project of theirs
+STAGES_SERVICE = "perennial-stage"
+SUBJECTS = ("model", "dataset", "version", "snapshot", "digest", "run_id", "action", "weight")  # of a stage, as its span names them
 log = logging.getLogger("perennial")
 
 
@@ -40,11 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"--{word.replace('_', '-')} holds bytes that are no text in UTF-8: {value!r}")
     kind, name = given.pop("package"), given.pop("module")
     result_file: Path | None = given.pop("result", None)
+    broke = ""
     if name not in WRITES_SOURCES:
         os.umask(0o077)  # of the libraries too that write the tables, the models and the logs
     ids = {word: given.get(word) for word in ("model", "dataset", "version")} | ({"stage": name} if kind == "stages" else {})
     log_lines.write_lines(f"perennial {name}", text="%(asctime)s %(levelname)s %(message)s", times="%H:%M:%S", ids=ids)
     logging.getLogger("botocore").setLevel("WARNING")  # it tells at every start where it found credentials
+    _begin_span(kind, name, given)
     try:
         settings = Settings.from_environment()
         logging.getLogger("perennial").setLevel(settings.log_level)
@@ -71,8 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         if not (_is_disk_full(error) or (kind == "commands" and _names_a_file(error))):
             log.exception("%s broke.", _subject(kind, name))
         code, result = EXIT_FAULT, Result(outcome="fault", sentence=_sentence(_subject(kind, name), error))
+        broke = f"{_subject(kind, name)} broke: {type(error).__name__}. Its log shows where."  # what the error says may be of a row
     if kind == "stages":
-        result = result.model_copy(update={"seconds": round(_seconds_since_process_start(), 3)})
+        result = result.model_copy(update={"seconds": round(time.time() - _process_start(), 3), "links": _with_trace(result.links)})
         try:
             if result_file:
                 result_file.write_text(result.model_dump_json())
@@ -82,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 EXIT_FAULT,
                 Result(sentence=f"The result cannot be written to {result_file} ({error.strerror}): name another --result FILE."),
             )
+        tracing.end(result.outcome if code != EXIT_FAULT else "fault", broke or result.sentence, _named(SUBJECTS, vars(result)))
     _tell(kind, result, code)
     return code
 
@@ -160,10 +167,31 @@ def _in_own_code(error: Exception) -> str:
     return ""
 
 
-def _seconds_since_process_start() -> float:
+def _process_start() -> float:
+    """When this process was started, seconds since the epoch."""
+    if sys.platform == "linux":  # psutil counts from the second in which the machine was started
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
     import psutil
 
-    return time.time() - float(psutil.Process().create_time())
+    return float(psutil.Process().create_time())
+
+
+def _with_trace(links: Mapping[str, str]) -> dict[str, str]:
+    """The pages of a result, and that of its trace where there is one."""
+    page = tracing.page(os.environ.get("PERENNIAL_TRACE_URL", ""))
+    return {**links, "Trace": page} if page else dict(links)
+
+
+def _begin_span(kind: str, name: str, given: Mapping[str, object]) -> None:
+    """Begin the span of a stage; a question that a person asks has none."""
+    if kind == "stages":
+        tracing.begin(f"stage {name}", STAGES_SERVICE, {"stage": name, **_named(SUBJECTS, given)}, since=_process_start())
+
+
+def _named(names: Sequence[str], values: Mapping[str, object]) -> dict[str, str | int]:
+    """Those of the values that a span can say."""
+    return {name: value for name in names if isinstance(value := values.get(name), str | int) and value != ""}
 
 
 if __name__ == "__main__":

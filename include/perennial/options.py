@@ -551,6 +551,16 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--actor", "who asks for it; your login if absent"),
         ),
     ),
+    "trace": (
+        "draw what a run, a stage or a prediction did when, across services, from the spans that this machine keeps",
+        (
+            Option(
+                "which",
+                "a trace's identity or its first digits, a run of Airflow or MLflow, or a prediction's id; lists the newest if absent",
+            ),
+            Option("--svg", "file for a picture of it, which is replaced", Path),
+        ),
+    ),
     "traffic": (
         "send a dataset's rows to the gateway as prediction requests",
         (

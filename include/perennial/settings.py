@@ -26,7 +26,15 @@ PREFIX = "PERENNIAL_"
 _GONE = {"gateway_admin_port", "serving_port", "reports_port", "reports_url", "dags_folder"}
 _OF_MAKEFILES = {"platform"}  # where a project's Makefile finds this checkout: nothing else asks for it
 # How far each follows from port_base.
-PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "prometheus_port": 3, "metrics_port": 4, "alertmanager_port": 5}
+PORTS = {
+    "airflow_port": 0,
+    "mlflow_port": 1,
+    "gateway_port": 2,
+    "prometheus_port": 3,
+    "metrics_port": 4,
+    "alertmanager_port": 5,
+    "traces_port": 6,
+}
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _EXAMPLE = re.compile(r"[a-z][a-z0-9_]*")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -53,7 +61,8 @@ class Settings(BaseModel):
         default=0,
         ge=0,
         le=65535 - max(PORTS.values()),
-        description="First of six ports in a row: Airflow's, MLflow's, the gateway's, Prometheus', the metrics', and Alertmanager's. "
+        description="First of seven ports in a row: Airflow's, MLflow's, the gateway's, Prometheus', the metrics', Alertmanager's "
+        "and that of traces. "
         "A port that is set by itself below stays; 0 leaves each at its own default.",
     )
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
@@ -75,6 +84,17 @@ class Settings(BaseModel):
         default="",
         description="Alertmanager's own configuration file. If empty, its alerts go to the webhook of the variable "
         "AIRFLOW_CONN_PERENNIAL_WEBHOOK, and without that are shown by Alertmanager alone.",
+    )
+    traces: bool = Field(
+        default=False,
+        description="Whether `perennial up` also starts a receiver of traces, which `perennial trace` draws. Not needed where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names one of your own (docs/tracing.md).",
+    )
+    traces_port: int = Field(default=4318, ge=1, le=65535, description="Port of that receiver; always on 127.0.0.1.")
+    trace_url: str = Field(
+        default="",
+        description="Address at which a browser sees a trace, with `{trace_id}` in it, such as `http://127.0.0.1:16686/trace/{trace_id}`; "
+        "stages link to it. No links if empty.",
     )
     mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
     mlflow_login: str = Field(

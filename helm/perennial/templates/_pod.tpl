@@ -88,6 +88,10 @@ spec:
         - secretRef:
             name: {{ . }}
         {{- end }}
+        {{- if and $values.tracing.endpoint $values.tracing.secret }}
+        - secretRef:
+            name: {{ $values.tracing.secret }}
+        {{- end }}
         {{- if has .part (list "stage" "release" "monitor" "watch") }}
         {{- with include "perennial.mlflowSecret" .root }}
         - secretRef:
@@ -108,6 +112,15 @@ spec:
       env:
         - name: PERENNIAL_HOST
           value: 0.0.0.0
+        {{- if $values.tracing.endpoint }}
+        - name: OTEL_SERVICE_NAME
+          value: {{ $values.tracing.name }}-server
+        {{- end }}
+      {{- end }}
+      {{- if and $values.tracing.endpoint (has .part (list "stage" "release" "monitor")) }}
+      env:
+        - name: OTEL_SERVICE_NAME
+          value: {{ $values.tracing.name }}-stage
       {{- end }}
       {{- if or .requests .limits }}
       resources:

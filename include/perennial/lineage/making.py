@@ -20,10 +20,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import perennial
-from perennial import discovery
+from perennial import discovery, tracing
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.manifest import code_files, locked_packages
 from perennial.lineage.usage import Usage
+from perennial.lineage.version_folder import made_key
 from perennial.store import Store
 
 
@@ -41,6 +42,7 @@ class Making(BaseModel):
         default="",
         description="Git commit of the project that the model lies in; empty where that is no checkout, and for a model of the platform.",
     )
+    trace: str = Field(default="", description="Trace of the stage that made it, as a `traceparent`; empty where no spans were sent.")
     code: dict[str, str] = Field(description="Identity of each file of the code, by its path.")
     packages: dict[str, str] = Field(description="Version of each package of the lock file.")
 
@@ -55,17 +57,18 @@ def note_making(store: Store, model: str, digest: str, *, seconds: float | None 
         seconds: what its training took.
         usage: what it used in that time.
     """
-    if store.exists(_key(model, digest)):
+    if store.exists(made_key(model, digest)):
         return
     made = Making(
         seconds=seconds,
         usage=usage,
         commit=source_commit(),
         project_commit=project_commit(model),
+        trace=tracing.headers().get("traceparent", ""),
         code=code_files(model),
         packages=locked_packages(),
     )
-    store.put_if_absent(_key(model, digest), made.model_dump_json().encode())
+    store.put_if_absent(made_key(model, digest), made.model_dump_json().encode())
 
 
 def making(store: Store, model: str, digest: str) -> Making | None:
@@ -75,13 +78,13 @@ def making(store: Store, model: str, digest: str) -> Making | None:
         StoredDataDamaged: the note cannot be read.
     """
     try:
-        return Making.model_validate_json(store.read(_key(model, digest)))
+        return Making.model_validate_json(store.read(made_key(model, digest)))
     except KeyError:
         return None
     except ValidationError:
         raise StoredDataDamaged(
-            f"{_key(model, digest)} cannot be read, so nobody knows how long {digest[:12]} of {model} was trained, nor by which packages: "
-            "restore it from a copy of the store, or delete it."
+            f"{made_key(model, digest)} cannot be read, so nobody knows how long {digest[:12]} of {model} was trained, nor by "
+            "which packages: restore it from a copy of the store, or delete it."
         ) from None
 
 
@@ -122,7 +125,3 @@ def _commit(root: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):  # no git on this machine
         return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""
-
-
-def _key(model: str, digest: str) -> str:
-    return f"models/{model}/made/{digest}.json"

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial import tracing
 from perennial.errors import SettingMissing, TrainingRefused
 from perennial.prices import Prices
 from perennial.specs import ComputeSpec, TrainingBudget
@@ -82,7 +83,8 @@ class Meter:
         """Count the seconds of the block as one part of the work."""
         since = time.monotonic()
         try:
-            yield
+            with tracing.span(name):
+                yield
         finally:
             self._parts[name] = self._parts.get(name, 0.0) + time.monotonic() - since
 
@@ -90,7 +92,8 @@ class Meter:
     def learning(self) -> Iterator[None]:
         """Count the seconds of the block as `train`, unless its parts were counted by `add` meanwhile."""
         known, since = dict(self._parts), time.monotonic()
-        yield
+        with tracing.span("learn"):
+            yield
         if known == self._parts:
             self._parts["train"] = time.monotonic() - since
 

@@ -81,6 +81,24 @@ def made_by(store: Store, place: str) -> str | None:
     return digest
 
 
+def golden_rows(store: Store, model: str, digest: str) -> list[dict[str, Any]]:
+    """A version's golden rows, as a request may send them; none where they cannot be read, which whoever serves it is told."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(store.read(f"{key(model, digest)}/golden.json"))["rows"]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return rows
+
+
+def trained_in(store: Store, model: str, digest: str) -> str:
+    """The trace of the stage that made a version, as a `traceparent`; empty where nobody noted one."""
+    try:
+        said = json.loads(store.read(made_key(model, digest))).get("trace", "")
+    except (KeyError, ValueError, AttributeError):  # not noted, or damaged: `making` says so where it matters
+        return ""
+    return said if isinstance(said, str) else ""
+
+
 def read_manifest(store: Store, model: str, digest: str) -> Manifest:
     """The manifest of a version.
 
@@ -197,6 +215,11 @@ def damaged_files(store: Store, model: str, manifest: Manifest) -> list[str]:
 def key(model: str, digest: str) -> str:
     """Store key of a version folder."""
     return f"models/{model}/versions/{digest}"
+
+
+def made_key(model: str, digest: str) -> str:
+    """Where it is noted how a version was made (`perennial.lineage.making`)."""
+    return f"models/{model}/made/{digest}.json"
 
 
 def _damaged(model: str, digest: str, name: str, what: str) -> str:

@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from perennial import projects
+from perennial import projects, tracing
 from perennial.errors import Fault
 from perennial.local import postgres
 from perennial.local.project import ROOT, executable, secret
@@ -102,8 +102,19 @@ def environment(settings: Settings) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "SPT_NOENV": "1",  # keeps the environment readable, by which a killed supervisor's children are found
         **{name: value for name, value in os.environ.items() if name.startswith(CONNECTIONS) and value},
+        **_traced(settings),
         **settings.environment(),
     }
+
+
+def _traced(settings: Settings) -> dict[str, str]:
+    """What switches Airflow's own tracing on, where spans are sent. A receiver that does not answer holds a task for three seconds."""
+    given = tracing.named(tracing.kept(settings.home), "airflow")
+    if not given:
+        return {}
+    flush = {"AIRFLOW__TRACES__OTEL_ON": "True", "AIRFLOW__TRACES__TASK_RUNNER_FLUSH_TIMEOUT_MILLISECONDS": "3000"}
+    # Its exporter speaks gRPC unless told; seconds, as its library reads them.
+    return {"OTEL_EXPORTER_OTLP_TIMEOUT": "3", **given, "OTEL_TRACES_EXPORTER": "otlp_proto_http", **flush}
 
 
 def command(settings: Settings, component: str) -> list[str]:

@@ -17,10 +17,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from perennial import discovery, projects
+from perennial import discovery, projects, tracing
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, callers, heartbeat, metrics_server, mlflow_program, postgres, prometheus, routes
+from perennial.local import (
+    airflow_programs,
+    callers,
+    heartbeat,
+    metrics_server,
+    mlflow_program,
+    postgres,
+    prometheus,
+    routes,
+    span_receiver,
+)
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -63,6 +73,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         began, begun = time.monotonic(), datetime.now(timezone.utc)
         _require_projects(settings)
         supervisor = Supervisor(settings)
+        tracing.keep(settings.home, _where_spans_go(settings))
         parts = _parts(settings, store)
         left = supervisor.left()
         _check_ports(parts, {*left, *_working(supervisor)})
@@ -75,7 +86,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
         supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
         # Of a platform that was started by an earlier release, which had a server for them, or with PERENNIAL_METRICS.
-        for name in ("reports", *({prometheus.PROMETHEUS, prometheus.ALERTMANAGER} - set(parts))):
+        for name in ("reports", *({prometheus.PROMETHEUS, prometheus.ALERTMANAGER, span_receiver.NAME} - set(parts))):
             supervisor.remove_program(name)
         airflow_programs.login(settings)
         if not settings.postgres_url:
@@ -115,6 +126,14 @@ def _require_projects(settings: Settings) -> None:
     for project in settings.projects:
         if why := projects.trouble(project):
             raise SettingMissing(f"{why[0].upper()}{why[1:]}.")
+
+
+def _where_spans_go(settings: Settings) -> dict[str, str]:
+    """OpenTelemetry's variables for every part, none if no spans are sent. Raises SettingMissing where they cannot be sent there."""
+    try:
+        return tracing.variables(span_receiver.environment(settings, os.environ))
+    except tracing.Trouble as error:
+        raise SettingMissing(str(error)) from None
 
 
 def stop(settings: Settings) -> None:
@@ -195,6 +214,16 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
                 patience=heartbeat.PATIENCE_SECONDS,
             ),
         ]
+    if settings.traces:
+        parts.append(
+            Part(
+                span_receiver.NAME,
+                [executable(settings, "workload", "python"), "-m", "perennial.local.span_receiver"],
+                python,
+                _answers(f"http://{span_receiver.ADDRESS}:{settings.traces_port}/ready"),
+                {"traces_port": (span_receiver.ADDRESS, settings.traces_port)},
+            )
+        )
     if settings.metrics:
         parts += [
             Part(

@@ -30,7 +30,19 @@ from perennial.sockets import UnixConnection, socket_folder
 CALL_SECONDS = 120  # stopping a program may take as long as it was given
 ANSWER_SECONDS = 30  # a supervisord that does not even say that it runs in this time hangs
 # Variables of the starter's own Python or Airflow would change what a program runs.
-NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PERENNIAL_", "SUPERVISOR_", "MLFLOW_", "COVERAGE_", "PYTEST_")
+NOT_INHERITED = (
+    "PYTHON",
+    "VIRTUAL_ENV",
+    "AIRFLOW",
+    "PERENNIAL_",
+    "SUPERVISOR_",
+    "MLFLOW_",
+    "OTEL_",
+    "TRACEPARENT",
+    "TRACESTATE",
+    "COVERAGE_",
+    "PYTEST_",
+)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the ve
 MODEL_FOLDER = "model_folder"  # tag of a run: where below its files MLflow finds what the version reads and answers
 FOLDER = "folder"  # tag of a version: where its folder is in the store
 RUNS_SHOWN = "?workflowType=machine_learning"  # without it MLflow opens on its pages for language models
+TRACE = "trace_id"  # tag of a run: trace in which it was made
 ORCHESTRATOR = "orchestrator"  # tag of a run: page of the orchestrator's run that began it
 ENDED = "ended"  # tag of a run: why a training ended without a version; empty where it runs, or has one
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it

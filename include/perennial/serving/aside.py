@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perennial import tracing
 from perennial.serving import processes
 from perennial.serving.limits import REPLAYED
 from perennial.serving.probe import Ask
@@ -38,7 +39,7 @@ class AsideSocket:
 
     def ask(self, body: bytes) -> tuple[int, bytes]:
         """Status and body of its answer; 0 and a sentence where it gives none."""
-        headers: dict[str, Any] = {"Content-Type": "application/json", REPLAYED: "1"}
+        headers: dict[str, Any] = {"Content-Type": "application/json", REPLAYED: "1", **tracing.headers(recorded=False)}
         for last_try in (False, True):
             kept = self._connection is not None
             self._connection = connection = self._connection or UnixConnection(self.socket, self.seconds)

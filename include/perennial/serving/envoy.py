@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial import tracing
 from perennial.serving import envoy_open_inference as open_inference
 from perennial.serving.assignment import UNIT, UNIT_PATTERN, salted
+from perennial.serving.gateway_traces import traced_gateway
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED, RUN_HEADER
 from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
@@ -73,6 +75,8 @@ BUCKETS_MS = (
     30000.5,
     3_600_000.5,
 )
+# Of questions whether a version is ready, which are asked every few seconds.
+UNTRACED = {name: {"numerator": 0} for name in ("client_sampling", "random_sampling", "overall_sampling")}
 _TYPE = "type.googleapis.com/envoy."
 _BUFFER = "envoy.filters.http.buffer"
 _BREAKERS = {
@@ -381,7 +385,7 @@ def _model_routes(model: Served) -> list[Json]:
         routes += [{"match": {"path": path, "headers": [post, *headers]}, "route": {**to, **rewrite}} for headers, to in ways]
     for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):
         to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
-        routes.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
+        routes.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to, "tracing": UNTRACED})
     if model.open_inference:
         routes += open_inference.model_routes(
             model.model, prefix, route, ways, lambda version: {**common, "cluster": aside_name(model.model, version)}, VERSION_WANTED
@@ -529,6 +533,7 @@ def bootstrap(settings: Settings) -> Json:
             "path_config_source": {"path": str(folder(settings) / name), "watched_directory": {"path": str(folder(settings))}},
         }
 
+    traced = traced_gateway(*tracing.of_part(settings.home, "gateway"))
     manager = {
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": ROUTES,
@@ -539,8 +544,10 @@ def bootstrap(settings: Settings) -> Json:
         "strip_any_host_port": True,  # names are known without ports
         "local_reply_config": _sentences(),
         **({"access_log": [_refused_requests()]} if settings.log_format == "json" else {}),
+        **traced.manager,
         "rds": {"route_config_name": ROUTES, "config_source": watched("rds.json")},
         "http_filters": [
+            *traced.filters,
             {
                 "name": "envoy.filters.http.health_check",
                 "typed_config": {
@@ -577,12 +584,13 @@ def bootstrap(settings: Settings) -> Json:
             ]
         },
         "static_resources": {
+            **({"clusters": traced.clusters} if traced.clusters else {}),
             "listeners": [
                 {
                     "name": ROUTES,
                     "address": {"socket_address": {"address": settings.host, "port_value": settings.gateway_port}},
                     "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
                 }
-            ]
+            ],
         },
     }

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import orjson
 
+from perennial import tracing
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
 from perennial.log_lines import ids_of_trace
 from perennial.serving.assignment import UNIT, unit_of
 from perennial.serving.joined_values import JoinedValues
 from perennial.serving.limits import REPLAYED
+from perennial.serving.own_requests import is_own
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.refused import Refused, bad_request
 from perennial.serving.request import BadRequest, read_feedback
@@ -54,6 +56,7 @@ class ServedVersion:
         self.metrics = ServerMetrics(model, self.version)
         self._runs: set[str] = set()
         self._open: list[JoinedValues | SegmentWriter] = []  # what is to be closed
+        self._trained_in = ""  # the trace, where spans are sent
 
     def load(self) -> None:
         """Fetch and load the version, replay its golden rows, open the logs. Called in the process that answers, after any fork.
@@ -80,6 +83,8 @@ class ServedVersion:
         self.outcomes = OutcomeLog(self.store, self.model, self.version)
         self.metrics.dropped.set_function(lambda: self.predictions.segments.dropped)
         self._open += [*([self.joined] if self.joined else []), self.predictions.segments, self.outcomes.segments]
+        if tracing.start("perennial-server"):
+            self._trained_in = version_folder.trained_in(self.store, self.model, self.digest)
         atexit.register(self.close)
         if difference:
             self.refused, self.reason = True, f"Version {self.version} of {self.model} must not serve. {difference}"
@@ -92,6 +97,7 @@ class ServedVersion:
         """Write what the logs still hold."""
         while self._open:
             self._open.pop(0).close()
+        tracing.stop()
 
     def answer(self, body: bytes | str, headers: Mapping[str, str], form: WireForm | None = None) -> bytes:
         """The answer to one prediction request, in the form in which it is asked; names of headers are asked for in lower case.
@@ -99,28 +105,36 @@ class ServedVersion:
         Raises:
             Refused: 400 for a request that does not fit, 500 if the version fails, 503 if it is not ready.
         """
-        begun, form = time.perf_counter(), form or SeldonForm()
-        # Only on one machine, where the gateway removes the header of callers.
-        counts = self.settings.serving != "local" or REPLAYED not in headers
+        with tracing.request("predict", headers, links=(self._trained_in,), model=self.model, version=self.version) as note:
+            return self._answer(body, headers, form or SeldonForm(), note)
+
+    def _answer(self, body: bytes | str, headers: Mapping[str, str], form: WireForm, note: tracing.Note) -> bytes:
+        begun = time.perf_counter()
+        # Only on one machine, where the gateway removes the first header of callers, who do not know the word of the other.
+        counts = self.settings.serving != "local" or (REPLAYED not in headers and not is_own(self.settings.home, headers))
         try:
             self.must_be_ready()
             request = form.read(body, self.scorer.signature, self.joined.find if self.joined else None)
             puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
+            note(status=400)
             self.metrics.count("400", time.perf_counter() - begun, counts)
             raise bad_request(str(error)) from None
         except ScoringFailed as error:
             ids = {"prediction": puid, **ids_of_trace(headers.get("traceparent", ""))}
             log.error("Version %d of %s: %s", self.version, self.model, error, extra=ids)
+            note(status=500)
             self.metrics.count("500", time.perf_counter() - begun, counts)
             raise Refused(500, "SCORING_FAILED", f"Version {self.version} of {self.model}: {error}") from None
         except Refused:
+            note(status=503)
             self.metrics.count("503", time.perf_counter() - begun, counts)
             raise
         answer = form.write(Scored(self.model, self.version, self.scorer.names, puid, scores, request.ignored))
         seconds = time.perf_counter() - begun
         self.metrics.count("200", seconds, counts)
+        note(status=200, rows=len(request.rows), prediction=puid, counts=counts)
         if not counts:
             return answer
         for found in request.found.values():
@@ -138,6 +152,7 @@ class ServedVersion:
             shadow=shadow,
             found=request.found,
             unit=unit_of(headers.get(UNIT)),
+            trace=tracing.trace_id(),
         )
         return answer
 

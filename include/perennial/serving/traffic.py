@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from perennial import tracing
 from perennial.serving.backends import Backend
 from perennial.serving.route import Route
 from perennial.specs import ModelSpec
@@ -25,6 +26,12 @@ def move(backend: Backend, model: ModelSpec, route: Route) -> None:
         ReleaseRefused: a version that is to get traffic fails its golden rows.
         ServiceUnreachable: it is not ready in time, or the servers cannot be reached.
     """
+    shares = ", ".join(f"{version}: {weight / 100:g} %" for version, weight in route.weights.items())
+    with tracing.span("move traffic", model=model.name, weights=shares):
+        _move(backend, model, route)
+
+
+def _move(backend: Backend, model: ModelSpec, route: Route) -> None:
     now = backend.route(model)
     if now is None:
         backend.apply(model, route)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from perennial import discovery
+from perennial import discovery, tracing
 from perennial.counted import percent
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
@@ -19,9 +19,10 @@ from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.making import usage_of
 from perennial.lineage.release_record import begin_record, keep_look
 from perennial.lineage.releases import note_releases
+from perennial.lineage.version_folder import golden_rows
 from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
 from perennial.results import ReleaseResult
-from perennial.serving import traffic
+from perennial.serving import own_requests, traffic
 from perennial.serving.backends import Backend
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
@@ -166,7 +167,7 @@ class Evaluator:
             salt=change.salt,
             versions=change.versions,
             reason=change.reason,
-            evidence={**change.evidence, **self._training_of(change)},
+            evidence={**change.evidence, **self._training_of(change), **({"trace": trace} if (trace := tracing.trace_id()) else {})},
             actor=change.actor,
             after_seq=step.after,
             now=step.time,
@@ -202,9 +203,11 @@ class Evaluator:
         if now is not None and (applied is None or version not in applied.versions):
             self.backend.apply(self.spec, traffic.with_idle(now, {version: entry.versions[version]}))
             self._confirm(entry)  # what was applied just now may be what a rollback had taken away
-        self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
+        with tracing.span("wait until it is ready", model=self.name, version=version):
+            self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
         if entry.kind == "started" and entry.version == version:
-            inspect_server(self.settings, self.store, self.spec, self.backend, version, entry.versions[version])
+            with tracing.span("inspect the server", model=self.name, version=version):
+                inspect_server(self.settings, self.store, self.spec, self.backend, version, entry.versions[version])
         elif entry.candidate == version:  # a consumer's contract may have come since
             require_contracts(self.spec, self.backend, version)
         if self.spec.release.replay and entry.candidate == version and entry.champion is not None:
@@ -213,7 +216,8 @@ class Evaluator:
     def _replay(self, version: int, entry: Entry) -> None:
         """Warm and probe a candidate with requests that callers sent a moment ago. Raises ReleaseRefused: it fails too many."""
         rows = recent_rows(self.store, self.spec, discovery.dataset_of(self.spec), self.spec.release.replay)
-        replayed = self.backend.replay(self.spec, version, rows) if rows else None
+        with tracing.span("replay", model=self.name, version=version, rows=len(rows)):
+            replayed = self.backend.replay(self.spec, version, rows) if rows else None
         if replayed is None:
             log.info("Nothing is replayed to version %d of %s: %s.", version, self.name, "no way to it" if rows else "nobody asked yet")
             return
@@ -239,10 +243,18 @@ class Evaluator:
                 self.backend.reset(self.spec)
             else:
                 traffic.move(self.backend, self.spec, route)
+                self._ask_as_callers_do(entry)
             newest = self.ledger.last()
             if newest is None or newest.seq == entry.seq:
                 return
             entry = newest
+
+    def _ask_as_callers_do(self, entry: Entry) -> None:
+        """Where spans are sent and the gateway is this machine's, ask it once for what just got traffic: the trace shows the way there."""
+        version = entry.version if entry.weights.get(entry.version) else entry.champion
+        if tracing.trace_id() and self.settings.serving == "local" and version is not None:
+            for row in golden_rows(self.store, self.name, entry.versions[version])[:1]:
+                own_requests.ask(self.settings, self.name, version, row)
 
     def _follow(self, entry: Entry) -> None:
         """Raises RegistryDiffers: the registry is not the one that the ledger tells of."""

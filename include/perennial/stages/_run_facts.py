@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from perennial import discovery
+from perennial import discovery, tracing
 from perennial.answer_names import answer_names
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.making import making
 from perennial.lineage.manifest import LabelsUsed, Manifest
-from perennial.lineage.version_folder import key, read_signature
+from perennial.lineage.version_folder import golden_rows, read_signature
+from perennial.registry.model_registry import ORCHESTRATOR, TRACE
 from perennial.registry.run_facts import ROWS, ColumnShown, DatasetUsed, RunFacts
 from perennial.specs import Column
 from perennial.store import Store
@@ -37,6 +38,11 @@ def facts_of(store: Store, manifest: Manifest, record: dict[str, Any]) -> RunFac
         outputs=_outputs(signature, manifest),
         example=example,
     )
+
+
+def told_of_run(run_url: str) -> dict[str, str]:
+    """What the registry's run says of who runs it: the page of the run that asked, and the trace, where there is one."""
+    return {name: value for name, value in ((ORCHESTRATOR, run_url), (TRACE, tracing.trace_id())) if value}
 
 
 def _datasets(store: Store, manifest: Manifest, rows: int | None) -> list[DatasetUsed]:
@@ -88,10 +94,7 @@ def _signature(store: Store, manifest: Manifest) -> dict[str, Any]:
 
 def _example(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
     """Golden rows, as a request may send them, without what is too long to be shown."""
-    try:
-        rows = json.loads(store.read(f"{key(manifest.model, manifest.digest)}/golden.json"))["rows"]
-    except (KeyError, ValueError):
-        return []
+    rows = golden_rows(store, manifest.model, manifest.digest)
     return [row for row in rows[:ROWS] if len(json.dumps(row)) <= LETTERS]
 
 

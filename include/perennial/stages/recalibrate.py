@@ -48,7 +48,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._inspection import inspected
 from perennial.stages._logs import take_in
-from perennial.stages._run_facts import facts_of
+from perennial.stages._run_facts import facts_of, told_of_run
 from perennial.stages._versions import as_of
 from perennial.stages.register import is_decided, readme
 from perennial.store import Store
@@ -334,7 +334,7 @@ class Fit:
         facts = facts_of(self.store, manifest, {})
         run_id = self.registry.record_run(manifest, numbers, [], digest, key=f"{manifest.run_key}-{digest[:12]}", facts=facts)
         gate = json.dumps({**verdict.as_json(), **evidence}, indent=1).encode()
-        self.registry.annotate(run_id, {"gate": "passed"} | ({"orchestrator": run_url} if run_url else {}), files={"gate.json": gate})
+        self.registry.annotate(run_id, {"gate": "passed"} | told_of_run(run_url), files={"gate.json": gate})
         champion = str(self.last.champion)
         tags = {"gate": verdict.sentence, COMPARED_WITH: champion, RECALIBRATES: champion, LABELS: str(evidence["labels"])}
         card = _card(self.spec, champion, verdict, evidence)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from perennial import discovery
+from perennial import discovery, tracing
 from perennial.errors import CandidateRefused, StoredDataDamaged, UnknownName
 from perennial.learner_words import name_of
 from perennial.lineage.ledger import AGAINST
@@ -84,7 +84,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         return result
     document = _document(store, evaluation, digest)
     compared = _compared_with(registry, model, document, champion)
-    golden, served = inspected(settings, store, spec, digest)
+    with tracing.span("replay golden rows", model=model, digest=digest):
+        golden, served = inspected(settings, store, spec, digest)
     test, older = _losses(store, document, spec)
     changes = _changes(document)
     besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]

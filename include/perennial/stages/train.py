@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from perennial import discovery
+from perennial import discovery, tracing
 from perennial.data.labels import UnknownLabels
 from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
 from perennial.data.splits import groups_of, split
@@ -35,12 +35,12 @@ from perennial.lineage.trainings import trained_on
 from perennial.lineage.usage import Meter
 from perennial.lineage.version_folder import WEIGHTS, key, publish, read_manifest, read_weights
 from perennial.prices import Prices
-from perennial.registry.model_registry import ORCHESTRATOR, ModelRegistry
+from perennial.registry.model_registry import ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
-from perennial.stages._run_facts import facts_of
+from perennial.stages._run_facts import facts_of, told_of_run
 from perennial.stages._snapshots import joins_used, labels_used, scores_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
@@ -134,9 +134,11 @@ def run(
     manifest = read_manifest(store, model, digest)
     record = json.loads(store.read(f"{key(model, digest)}/{RECORD}"))
     measured = {f"validation_{name}": value for name, value in record["metrics"].items()} | (usage.figures() if usage else {})
-    run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
-    if run_url:
-        registry.annotate(run_id, {ORCHESTRATOR: run_url}, {}, {})
+    with tracing.span("record the MLflow run", model=model, digest=digest) as note:
+        run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
+        note(run_id=run_id)
+    if said := told_of_run(run_url):
+        registry.annotate(run_id, said, {}, {})
     figures = ", ".join(
         f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}"
         for name in ("log_loss", "roc_auc", "rmse", "alarm_share")
@@ -160,7 +162,7 @@ def shown_as_running(registry: ModelRegistry, manifest: Manifest, run_url: str) 
 
     A process that is killed outright says nothing: the stage `close` does.
     """
-    run_id = registry.begin_run(manifest, {ORCHESTRATOR: run_url} if run_url else {})
+    run_id = registry.begin_run(manifest, told_of_run(run_url))
     try:
         yield
     except BaseException as error:

@@ -27,6 +27,7 @@ from perennial_airflow.operators.cluster_stage import (
 )
 from perennial_airflow.stage_job import JOB_LABEL, RESULT_FILE, answer_of, condition, culprit, job_name, render_job, render_service
 from perennial_airflow.stage_pod import apply_compute, give_run, main_container, pod_template, read_template
+from perennial_airflow.trace_context import give_trace
 from perennial_airflow.triggers.job_watch import JobWatch
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class JobStage(ClusterStage):
         settings = Settings.from_environment()
         pod = apply_compute(read_template(pod_template(settings, self.stage)), self.compute)
         give_run(main_container(pod), os.environ)
+        give_trace(pod)
         ti = context["ti"]
         identity = [ti.dag_id, context["run_id"], ti.task_id, ti.map_index, self.arguments]
         job = render_job(

@@ -53,6 +53,7 @@ from perennial_airflow.stage_pod import (
     read_template,
     waits_for_side_car,
 )
+from perennial_airflow.trace_context import give_trace
 from perennial_airflow.triggers.pod_watch import KILL_GRACE_SECONDS, PodWatch, is_away
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
         pod: dict[str, Any] = plain(self.build_pod_request_obj(context))
         merge_side_car(pod)
         give_run(main_container(pod), os.environ)
+        give_trace(pod)
         for empty in [key for key, value in main_container(pod).items() if value == []]:
             del main_container(pod)[empty]
         return apply_compute(pod, self.compute) if self.compute else pod

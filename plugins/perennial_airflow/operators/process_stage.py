@@ -19,6 +19,7 @@ from perennial_airflow.child_process import ChildProcess, die_with_parent
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_log import StageLog
 from perennial_airflow.stage_pod import made_up, over_time
+from perennial_airflow.trace_context import of_a_stage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -98,7 +99,7 @@ class ProcessStage(StageOperator):
 
 def _environment(settings: Settings) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")}
-    return {**inherited, **settings.environment(), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, **settings.environment(), **of_a_stage(inherited), "PYTHONUNBUFFERED": "1"}
 
 
 def _ended_by(stage: str, code: int, last: str) -> dict[str, Any]:

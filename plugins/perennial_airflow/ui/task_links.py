@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-TITLES = ("MLflow run", "Data Docs", "Evaluation", "Report", "Model version", "Serving route")
+TITLES = ("MLflow run", "Data Docs", "Evaluation", "Report", "Model version", "Serving route", "Trace")
 
 
 @attrs.define()

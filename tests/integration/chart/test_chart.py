@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from perennial import discovery, options
+from perennial import discovery, options, tracing
 from perennial.serving.backends import seldon_v1
 from perennial.serving.route import Route
 from perennial.settings import Settings
@@ -542,3 +542,53 @@ def test_a_mistyped_project_is_refused(helm: str, chart: Path, given: str, said:
     with pytest.raises(CheckError) as refused:
         render(helm, chart, "--set", given)
     assert said in re.sub(r"\(root\):? ?", "", str(refused.value))
+
+
+def test_spans_go_where_the_values_say(helm: str, chart: Path) -> None:
+    """MN-13, SY-24: One address switches on Airflow, stages and served versions, each with a name of its own; a key comes from a Secret,
+    and the receiver can be reached. Without it nothing is said of spans."""
+    assert "OTEL" not in render(helm, chart)
+    given = {
+        "endpoint": "http://collector.monitoring:4318",
+        "name": "shop",
+        "share": "0.1",
+        "secret": "spans",
+        "pageUrl": "http://t/{trace_id}",
+    }
+    found = rendered(helm, chart, *(part for name, value in given.items() for part in ("--set-json", f"tracing.{name}={_as_json(value)}")))
+    data = of_kind(found, "ConfigMap")["perennial/perennial-settings"]["data"]
+    said = {name: value for name, value in data.items() if name.startswith(("OTEL_", "AIRFLOW__TRACES__", "PERENNIAL_TRACE"))}
+    assert said == {
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "AIRFLOW__TRACES__TASK_RUNNER_FLUSH_TIMEOUT_MILLISECONDS": "3000",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring:4318",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+        "OTEL_SERVICE_NAME": "shop-airflow",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.1",
+        "PERENNIAL_TRACE_URL": "http://t/{trace_id}",
+    }
+    receiver = tracing.receiver(data)
+    assert receiver is not None
+    assert (receiver.url, receiver.share) == ("http://collector.monitoring:4318/v1/traces", 0.1)
+    templates = yaml_texts(of_kind(found, "ConfigMap")["perennial/perennial-pod-templates"]["data"])
+    names = {file: variables_of(pod).get("OTEL_SERVICE_NAME") for file, pod in templates.items()}
+    assert names == {file: "shop-server" if file == "server.yaml" else "shop-stage" for file in STAGE_FILES}
+    assert all({"secretRef": {"name": "spans"}} in pod["spec"]["containers"][0]["envFrom"] for pod in templates.values())
+    reached = [policy for policy in of_kind(found, "NetworkPolicy").values() if "{'port': 4318, 'protocol': 'TCP'}" in str(policy)]
+    assert sorted(policy["metadata"]["name"] for policy in reached) == ["perennial-servers", "perennial-stages"]
+
+
+def variables_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """What a template says of the environment of its container."""
+    return {variable["name"]: variable["value"] for variable in pod["spec"]["containers"][0].get("env", [])}
+
+
+def yaml_texts(data: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The documents of a ConfigMap."""
+    return {name: yaml.safe_load(text) for name, text in data.items()}
+
+
+def _as_json(value: str) -> str:
+    return value if value.replace(".", "").isdigit() else json.dumps(value)

@@ -19,7 +19,7 @@ def test_all_ports_follow_from_one(tmp_path):
     """DE-09: Addresses and children too; a port that is set by itself stays."""
     given = {"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_PORT_BASE": "18000", "PERENNIAL_GATEWAY_PORT": "8003"}
     settings = Settings.from_environment(given)
-    assert [getattr(settings, name) for name in PORTS] == [18000, 18001, 8003, 18003, 18004, 18005]
+    assert [getattr(settings, name) for name in PORTS] == [18000, 18001, 8003, 18003, 18004, 18005, 18006]
     assert settings.mlflow_url == "http://127.0.0.1:18001"
     assert Settings.from_environment(settings.environment()) == settings
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from perennial import tracing
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.log_lines import ids_now
 from perennial.serving import envoy
@@ -35,6 +36,7 @@ from perennial.specs import ModelSpec
 log = logging.getLogger(__name__)
 SERVERS = "serving-"  # the programs that serve begin so
 _TAKE_UP_SECONDS = 10.0
+_RECORDED = 3  # replayed requests that are spans of their own
 _POLL_SECONDS = 0.05
 _ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait so long for its body: until then its cluster must be there
 
@@ -149,11 +151,13 @@ class LocalBackend:
         """See `Backend.replay`. They go to the server's own socket, which the gateway and this user alone can reach."""
         server = server_socket(self.settings, model.name, version)
         seconds = model.serving.timeout_seconds
+        # Here, since a thread of the pool does not know what is under way. More than a few would hide all else in the trace.
+        recorded, unrecorded = tracing.headers(), tracing.headers(recorded=False)
 
-        def ask(row: Mapping[str, Any]) -> tuple[int, str, float]:
+        def ask(place: int, row: Mapping[str, Any]) -> tuple[int, str, float]:
             began = time.perf_counter()
             body = json.dumps({"data": {"rows": [row]}})
-            headers = {"Content-Type": "application/json", REPLAYED: "1"}
+            headers = {"Content-Type": "application/json", REPLAYED: "1", **(recorded if place < _RECORDED else unrecorded)}
             try:
                 status, text = post(server, f"/{envoy.PREDICTIONS}", body, headers, timeout=seconds)
             except (OSError, http.client.HTTPException) as error:
@@ -161,7 +165,7 @@ class LocalBackend:
             return status, text, (time.perf_counter() - began) * 1e3
 
         with ThreadPoolExecutor(model.serving.threads) as pool:
-            answers = list(pool.map(ask, rows))
+            answers = list(pool.map(ask, range(len(rows)), rows))
         failed = [f"{status or 'no answer'}: {text[:300]}" for status, text, _ in answers if not 200 <= status < 500]
         times = sorted(milliseconds for _, _, milliseconds in answers)
         return Replayed(
@@ -238,7 +242,8 @@ class LocalBackend:
         ]
         command += ["--digest", digest, "--socket", str(server_socket(self.settings, model, version)), "--threads", str(known["threads"])]
         command += ["--server", self.settings.server]
-        self.supervisor.add_program(program(model, version), command, self.settings.environment(), stop_seconds=30)
+        environment = {**self.settings.environment(), **tracing.named(tracing.kept(self.settings.home), "server")}
+        self.supervisor.add_program(program(model, version), command, environment, stop_seconds=30)
 
     def _retire(self, model: ModelSpec, leaving: list[int]) -> None:
         """Stop servers that no route names, once nothing runs in them. Not under the lock: a rollback must not wait for a slow request."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from perennial import tracing
 from perennial.errors import StoredDataDamaged
 from perennial.lineage import making as module
 from perennial.lineage.making import making, note_making
 from perennial.lineage.manifest import code_digest, code_files, lock_digest, locked_packages
+from perennial.lineage.version_folder import made_key, trained_in
 from perennial.store import FolderStore
+from perennial.testing.spans import Spans
 
 
 def test_seconds_files_and_packages_are_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +32,28 @@ def test_seconds_files_and_packages_are_noted_once(tmp_path: Path, monkeypatch: 
     store.write(f"models/digits/made/{'a' * 64}.json", b"[]")
     with pytest.raises(StoredDataDamaged, match="how long aaaaaaaaaaaa of digits was trained"):
         making(store, "digits", "a" * 64)
+
+
+def test_the_trace_of_the_stage_is_noted_and_older_notes_open(tmp_path: Path) -> None:
+    """MN-13: Servers link to the trace in which their version was made; of notes from before that, and damaged ones, none is known."""
+    store = FolderStore(str(tmp_path))
+    with Spans() as spans:
+        tracing.begin("stage train", "perennial-stage", {}, environment=spans.variables())
+        said = tracing.headers()["traceparent"]
+        note_making(store, "digits", "a" * 64)
+        tracing.end("done", "trained")
+    note_making(store, "digits", "b" * 64)
+    known = {letter: trained_in(store, "digits", letter * 64) for letter in "abc"}
+    assert known == {"a": said, "b": "", "c": ""}
+    older = json.loads(store.read(made_key("digits", "b" * 64)))
+    del older["trace"]
+    store.write(made_key("digits", "d" * 64), json.dumps(older).encode())
+    made = making(store, "digits", "d" * 64)
+    assert made is not None
+    assert made.trace == trained_in(store, "digits", "d" * 64) == ""
+    for damaged in (b"[]", b"{", b'{"trace": 7}'):
+        store.write(made_key("digits", "e" * 64), damaged)
+        assert trained_in(store, "digits", "e" * 64) == ""
 
 
 def test_files_and_packages_are_those_of_the_digests() -> None:

@@ -7,15 +7,16 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 
-from perennial import cli
+from perennial import cli, tracing
 from perennial.commands.served_at import describe
 from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage import making
 from perennial.lineage.making import note_making
 from perennial.lineage.usage import Usage
-from perennial.lineage.version_folder import fetch, publish, read_manifest
+from perennial.lineage.version_folder import fetch, golden_rows, publish, read_manifest
 from perennial.monitoring import arms
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, RECALIBRATES
+from perennial.serving import own_requests
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.stages import _release_evaluator, rollback
@@ -26,6 +27,7 @@ from perennial.stages._release_plan import Wish, planned
 from perennial.stages._release_steps import Move, Write
 from perennial.stages.release import Release
 from perennial.testing import RegistryInMemory, World, publish_small_version, small_dataset
+from perennial.testing.spans import Spans
 from perennial.training.recalibration import Recalibration, recalibrate
 
 SETTINGS = Settings.from_environment({})
@@ -991,3 +993,32 @@ def test_a_plan_of_what_is_refused_says_so(tmp_path, monkeypatch, capsys, argume
     cli.main(["release", "--model", world.spec.name, *arguments, "--plan"])
     assert end in "".join(capsys.readouterr())
     assert all_that_is_stored(world) == before
+
+
+def test_a_release_is_told_in_its_trace_and_the_trace_in_its_ledger(tmp_path, monkeypatch):
+    """MN-13, SE-06: Each entry says in which trace it was decided; bringing up, moves and the request through the gateway are parts of
+    it. Without a receiver an entry says nothing of traces, and nobody is asked."""
+    asked = []
+    monkeypatch.setattr(own_requests, "ask", lambda settings, model, version, row: asked.append((version, set(row))))
+    world = World(tmp_path)
+    world.candidate(world.published(0))
+    world.look()
+    assert not [entry for entry in world.ledger.entries() if "trace" in entry.evidence]
+    assert asked == []
+    world.candidate(world.published(1))
+    with Spans() as spans:
+        tracing.begin("stage release", "perennial-stage", {}, environment=spans.variables())
+        trace = tracing.trace_id()
+        world.until_end(errors={1: 0.002, 2: 0.002})
+        tracing.end("done", "looked")
+        known = spans.wait_for(lambda known: known if "stage release" in {span["name"] for span in known} else None)
+    later = world.ledger.entries()[2:]
+    assert {entry.evidence["trace"] for entry in later} == {trace}
+    assert later[-1].kind == "promoted"
+    moves = [span["attributes"]["perennial.weights"] for span in known if span["name"] == "move traffic"]
+    assert moves[-1] in ("1: 0 %, 2: 100 %", "2: 100 %, 1: 0 %")
+    assert "wait until it is ready" in {span["name"] for span in known}
+    assert {span["trace"] for span in known} == {trace}
+    assert len(asked) == len(moves)
+    assert asked[-1] == (2, set(golden_rows(world.store, world.spec.name, world.published(1))[0]))
+    assert world.ledger.verify() == []
