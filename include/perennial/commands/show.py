@@ -5,6 +5,7 @@ $ perennial show model digits
 $ perennial show compare digits 1 2
 $ perennial show incidents
 $ perennial show release digits --version 2
+$ perennial show experiment digits
 $ perennial show data digits --only refused
 $ perennial show lineage digits --batch 2013-07-04.csv
 $ perennial show drift digits
@@ -22,6 +23,7 @@ from perennial.commands import (
     _show_compare,
     _show_data,
     _show_drift,
+    _show_experiment,
     _show_incidents,
     _show_lineage,
     _show_model,
@@ -44,6 +46,7 @@ OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
     "versions": _show_versions.show,
     "compare": _show_compare.show,
     "release": _show_release.show,
+    "experiment": _show_experiment.show,
     "drift": _show_drift.show,
     "data": _show_data.show,
     "lineage": _show_lineage.show,

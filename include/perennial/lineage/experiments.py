@@ -35,7 +35,7 @@ _KEY = re.compile(r"experiments/[^/]+/(\d{8})\.json")
 
 Verdict = Literal["", "better", "worse", "no_difference", "harm", "split", "stopped", "failed"]
 WORDS: Mapping[Verdict, str] = {
-    "": "is under way",
+    "": "under way",
     "better": "the version that was tried won",
     "worse": "the champion won",
     "no_difference": "no difference shown",

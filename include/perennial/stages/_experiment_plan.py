@@ -173,7 +173,7 @@ def _over(known: KnownExperiment, wish: Wish) -> list[Step]:
         verdict: Verdict = last.evidence[PART].get("verdict", "stopped")
         sentence = f"The experiment of {known.name} has ended: {last.reason}"
         return [Move(last), _told(last, "ended", sentence, verdict=verdict)]
-    sentence = f"No experiment of {known.name} is under way. `perennial ledger show --model {known.name}` tells how earlier ones ended."
+    sentence = f"No experiment of {known.name} is under way. `perennial show experiment {known.name}` tells what earlier ones have shown."
     if looks:
         return [Tell(ReleaseResult(outcome="skipped", sentence=sentence), linked=False)]
     return [Refuse(ReleaseRefused(sentence))]

@@ -23,6 +23,7 @@ from perennial.counted import counted, lasting
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
+from perennial.lineage.experiments import experiment_record, plan_of, under_way
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.registry.model_registry import ModelRegistry
 from perennial.serving import steady
@@ -34,9 +35,11 @@ from perennial.serving.watch import BLIND_SECONDS
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, stand_in
 from perennial.stages import rollback
+from perennial.stages._experiment_plan import Wish
 from perennial.stages._release_plan import PERENNIAL
 from perennial.stages._routes import route_of
 from perennial.stages._service import GATEWAY, VERSION, note_service
+from perennial.stages.experiment import Experiment
 from perennial.stages.release import Release
 from perennial.store import Store
 
@@ -45,6 +48,7 @@ log = logging.getLogger("perennial.watch")
 ASK_SECONDS = 10.0  # between two questions to versions that have no requests which they answer
 SIGNAL_SECONDS = 1.0  # until a Prometheus that does not answer about a signal is left alone
 SILENCES = 2  # questions in a row that stay without an answer, until a version is left: one that is started anew after a crash is no outage
+EXPERIMENT_SECONDS = 15.0  # between two questions whether anybody looks at an experiment
 AGAIN_SECONDS = 300.0  # between two tries to go back to a version that does not come up
 KEEP_SECONDS = 60.0  # between two writes of evidence in which nothing has changed: so much is lost at most if the watch is killed
 OF_VERSION = " of version "  # in the keys of incidents: after the signal, before its number
@@ -82,6 +86,7 @@ class SteadyWatch:
     _arm: Arm | None = None
     _asked: datetime | None = None
     _paused_at: float | None = None
+    _experiment_at: float | None = None
     _written: datetime | None = None
     _tried: dict[tuple[int | None, int | None], datetime] = field(default_factory=dict)  # when it was tried in vain last: from, to
     _origin: tuple[int, str] | None = None  # the champion, and how it became one
@@ -122,6 +127,8 @@ class SteadyWatch:
             return self._ask(incidents, entry, ledger, now) if self._is_due(now) else news
         if entry.kind == "paused":
             news |= self._look_at_release(incidents, entry)
+        if entry.tried is not None:
+            news |= self._look_at_experiment(incidents, entry, ledger, now)
         seen = self._count(arms, entry, now)
         answers = seen.requests > seen.errors  # what answers its callers need not be asked, unless it did not when it was asked last
         if answers:
@@ -300,6 +307,27 @@ class SteadyWatch:
         key = f"version {entry.version}"
         figures = cast("dict[str, JsonValue]", {**result.evidence, **result.links})
         return incidents.open("release", key, "warning", result.sentence, figures) is not None
+
+    def _look_at_experiment(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime) -> bool:
+        """Look at an experiment that nobody else looks at, as one that was begun by a command: harm ends it all the same."""
+        if self._experiment_at is not None and time.monotonic() - self._experiment_at < EXPERIMENT_SECONDS:
+            return False
+        self._experiment_at = time.monotonic()
+        try:
+            begun = under_way(ledger)[0]
+            record, plan = experiment_record(self.store, self.name, begun.seq), plan_of(begun)
+            newest = record.looks[-1].time if record else begun.time
+            if (now - newest).total_seconds() < 2 * plan.look_seconds:
+                return False
+            result = Experiment(self.spec, self.settings, self.store, self.backend, self.registry).look_at(Wish())
+        except PerennialError as error:  # the champion is watched all the same
+            log.warning("%s", error)
+            return False
+        log.info("%s", result.sentence)
+        if result.verdict != "harm":
+            return False
+        figures = cast("dict[str, JsonValue]", {**result.evidence, **result.links})
+        return incidents.open("release", f"version {entry.version}", "warning", result.sentence, figures) is not None
 
     def _release(self) -> Release:
         return Release(self.spec, self.settings, self.store, self.backend, self.registry)

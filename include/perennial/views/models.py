@@ -26,14 +26,24 @@ from perennial.specs import ModelSpec
 from perennial.store import Store
 from perennial.views.view import View
 
-State = Literal["serving", "releasing", "paused", "waiting", "nothing trained", "retired", "broken", "unknown"]
+State = Literal["serving", "releasing", "experimenting", "paused", "waiting", "nothing trained", "retired", "broken", "unknown"]
 Role = Literal["champion", "candidate", "shadow", "last good", "idle"]
-URGENCY: tuple[State, ...] = ("broken", "unknown", "paused", "releasing", "waiting", "serving", "nothing trained", "retired")
+URGENCY: tuple[State, ...] = (
+    "broken",
+    "unknown",
+    "paused",
+    "releasing",
+    "experimenting",
+    "waiting",
+    "serving",
+    "nothing trained",
+    "retired",
+)
 
 # What is said of so many models in a state.
 DOING: dict[State, str] = {
     "broken": "broken", "unknown": "of unknown state", "paused": "waiting for a person's word in a release",
-    "releasing": "releasing a version",
+    "releasing": "releasing a version", "experimenting": "with an experiment between two versions",
     "waiting": "with a version that waits for its release", "serving": "serving", "nothing trained": "without a version yet",
     "retired": "retired",
 }  # fmt: skip
@@ -149,8 +159,10 @@ def served_share(entry: Entry) -> float:
 
 
 def _back_to(last: Entry) -> int | None:
-    """The version that gets all traffic if somebody rolls back now: while a release is under way the champion, else the last good one."""
-    return last.champion if last.candidate is not None else last.last_good
+    """The version that gets all traffic if somebody rolls back now: while a release or an experiment is under way the champion, else the
+    last good one.
+    """
+    return last.champion if last.candidate is not None or last.tried is not None else last.last_good
 
 
 def _role(entry: Entry, number: int) -> Role:
@@ -192,9 +204,11 @@ def _state(
         return ("broken", broken.sentence) if broken and not damage else ("unknown", damage[0] if damage else gone)
     if moved and moved.kind == RETIRED:
         return "retired", retired_words(moved)
-    if moved and moved.candidate is not None:
+    if moved and (moved.candidate is not None or moved.tried is not None):
         return _releasing(moved)
-    if newest and newest.number > max(moved.versions if moved else (), default=0):
+    versions = {} if moved is None else moved.versions
+    tried = moved.version if moved and moved.kind == "experiment_ended" else None  # it was tried, not released
+    if newest and newest.number > max((number for number in versions if number != tried), default=0):
         begin = f"`perennial release --model {name} --actor YOU` begins that"
         return "waiting", f"Version {newest.number} has passed the gate and waits for its release: {begin}."
     if moved is None:
@@ -229,6 +243,9 @@ def refused(store: Store, name: str) -> str:
 
 
 def _releasing(entry: Entry) -> tuple[State, str]:
+    if entry.tried is not None:
+        share = f"{100 * served_share(entry):g} % of the units"
+        return "experimenting", f"Version {entry.tried} is tried beside version {entry.champion}, with {share}: {entry.reason}"
     share = f"at {100 * served_share(entry):g} % of the traffic" if entry.champion else "the first one, which is being started"
     if entry.kind == "paused":
         return "paused", f"The release of version {entry.version} waits for a person, {share}: {entry.reason}"

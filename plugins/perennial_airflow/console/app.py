@@ -17,10 +17,24 @@ from perennial import pages
 from perennial.errors import PerennialError, UnknownName
 from perennial.settings import Settings
 from perennial_airflow.console import charts
-from perennial_airflow.console.pages import data, drift, incidents, ledger, lineage, model, models, release, reports, review, run, versions
+from perennial_airflow.console.pages import (
+    data,
+    drift,
+    experiment,
+    incidents,
+    ledger,
+    lineage,
+    model,
+    models,
+    release,
+    reports,
+    review,
+    run,
+    versions,
+)
 from perennial_airflow.console.website import HERE, POLICY, Site
 
-PAGES = (models, model, release, drift, versions, data, lineage, incidents, ledger, review, reports, run)
+PAGES = (models, model, release, experiment, drift, versions, data, lineage, incidents, ledger, review, reports, run)
 # A link in a report's sandbox is followed without the cookie of the login: to a browser the page is a stranger. This page is not.
 ONCE_MORE = '<!doctype html><meta charset="utf-8"><title>One moment</title><meta http-equiv="refresh" content="0;url=?again=yes">'
 

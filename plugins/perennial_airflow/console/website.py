@@ -23,7 +23,7 @@ from perennial.store import Store, open_store
 from perennial.views.model import is_known, row_of
 from perennial.views.release import odds
 from perennial_airflow.console import PREFIX, charts, words
-from perennial_airflow.console.pictures import loss, metrics, release
+from perennial_airflow.console.pictures import experiment, loss, metrics, release
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -33,6 +33,7 @@ POLICY = (
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
     "release": "Release",
+    "experiment": "Experiment",
     "drift": "Drift",
     "versions": "Versions",
     "data": "Data",
@@ -88,6 +89,7 @@ class Site:
             titled=titled,
             units_words=units_words,
             release=release,
+            experiment=experiment,
             odds=odds,
             shown_of=shown_of,
             tabs=TABS,

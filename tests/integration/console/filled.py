@@ -17,13 +17,16 @@ from perennial import discovery
 from perennial.data.receipts import Receipt, write_receipt
 from perennial.data.row_counts import RowCounts
 from perennial.incidents.incidents import Incidents
+from perennial.lineage.experiments import Look, Plan, keep_look
 from perennial.lineage.progress import Progress
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.report.page import page as window_page
 from perennial.monitoring.report.timeline import note_windows
-from perennial.specs import BudgetSpec, DatasetSpec, ModelSpec, ReleaseSpec
+from perennial.specs import BudgetSpec, DatasetSpec, ModelSpec, ReleaseSpec, SignalSpec
+from perennial.stages._experiment_plan import Wish
+from perennial.stages.experiment import Experiment
 from perennial.store import FolderStore
 from perennial.testing import World, small_model
 from perennial.training import report as evaluation_report
@@ -102,6 +105,8 @@ def _tell(world: World, say: Callable[[str], str], texts: Sequence[str], dataset
         world.candidate(world.published(seed))
         note_registration(store, name, seed, world.published(seed), {"cause": say("drift"), "gate": say("It is better.")})
         _evaluation(store, name, world.published(seed), texts)
+        if seed == 2:
+            _experiment(world, say, champion=1, tried=2)
         world.look(actor=say("jo"))
         if seed == 1 or ends:
             world.until_end(looks=20)
@@ -110,10 +115,33 @@ def _tell(world: World, say: Callable[[str], str], texts: Sequence[str], dataset
             for _ in range(3):
                 world.backend.serve(400, errors={2: 0.004})
                 world.look()
+    if ends:
+        _experiment(world, say, champion=2, tried=1, is_over=False)
     _training(store, name)
     _refused_candidate(world, say)
     _windows(store, world.spec, say, texts)
     _incidents(store, name, say)
+
+
+def _experiment(world: World, say: Callable[[str], str], *, champion: int, tried: int, is_over: bool = True) -> None:
+    """An experiment with a few looks, of which a person makes an end if it is over."""
+    metric = SignalSpec(name="metric", source="outcomes", column="error", low=0, high=1)
+    plan = Plan(champion=champion, tried=tried, metric=metric, unit=say("user_id"), least=0.05)
+    release = world.release()
+    experiment = Experiment(release.spec, release.settings, release.store, release.backend, release.registry)
+    experiment.look_at(Wish("start", plan, actor=say("jo")))
+    began = next(entry for entry in world.ledger.newest_first() if entry.kind == "experiment")
+    for day in range(1, 15):
+        units, wide = 90 * day, 0.22 / day**0.5
+        difference = -0.02 - 0.03 / day
+        look = Look(
+            time=began.time + timedelta(days=day), share=0.5, sentence=say(f"Day {day} has passed."), champion_units=units,
+            tried_units=units + 7, champion_mean=0.31, tried_mean=0.31 + difference, difference=difference, low=difference - wide,
+            high=difference + wide, planned=2_400, arrived=((0.5, units + 9, 2 * units + 11),), changed=3, crossed=4, without_unit=5,
+        )  # fmt: skip
+        keep_look(world.store, world.spec.name, began.seq, plan, look)
+    if is_over:
+        experiment.look_at(Wish("stop", reason=say("Enough was seen."), actor=say("jo")))
 
 
 def _training(store: FolderStore, name: str) -> None:

@@ -38,3 +38,15 @@ def band(name: str, colour: str, edges: Sequence[tuple[int, float, float]]) -> l
 def mark(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Lines across a picture, at a time or at a height."""
     return {"silent": True, "symbol": "none", "lineStyle": {"color": "var(--quiet)", "type": "dashed"}, "data": list(lines)}
+
+
+def over_time(axis: dict[str, Any], series: Sequence[dict[str, Any]], legend: Sequence[str]) -> dict[str, Any]:
+    """A picture of these series over time, with one axis of values."""
+    return {
+        "legend": {"data": list(legend)},
+        "grid": {"left": 62, "right": 40, "top": 44, "bottom": 30},
+        "tooltip": {"trigger": "axis"},
+        "xAxis": {"type": "time"},
+        "yAxis": {"type": "value", **axis},
+        "series": list(series),
+    }

@@ -9,7 +9,7 @@ from typing import Any
 from perennial.counted import counted, percent
 from perennial.views._estimates import Estimate
 from perennial.views.release import SIGNALS, Point, ReleaseView, odds
-from perennial_airflow.console.pictures.axes import band, line, mark, milliseconds
+from perennial_airflow.console.pictures.axes import band, line, mark, milliseconds, over_time
 
 ROWS = 25  # of a table at most: as many looks, the newest
 LOW, HIGH = -3.0, 12.0  # evidence below and above is drawn at these edges (decimal logarithms)
@@ -41,7 +41,7 @@ def shares(view: ReleaseView) -> dict[str, Any]:
     got = [(milliseconds(point.time), point.got) for point in view.points]
     wanted = line("wanted", "var(--candidate)", stairs, symbol="none") | {"step": "end", "areaStyle": {"opacity": 0.12}}
     wanted["markLine"] = mark([{"xAxis": at, "label": {"formatter": word, "color": "var(--quiet)"}} for at, word in marks])
-    return _picture(
+    return over_time(
         {"name": "% of the traffic", "min": 0, "max": min(100, max(10, 2 * max((share for _, share in stairs), default=100)))},
         [*band("got", "var(--ink)", _intervals(got, 100)), wanted, line("got", "var(--ink)", _values(got, 100), type="dotted")],
         ["wanted", "got"],
@@ -63,7 +63,7 @@ def worse(view: ReleaseView) -> dict[str, Any]:
                 [{"yAxis": _drawn(limits[signal.name]), "label": label, "lineStyle": {"color": colour, "type": "dashed"}}]
             )
         series.append(one)
-    return _picture(_odds_axis(limits.values(), series), series, [signal.name for signal in drawn])
+    return over_time(_odds_axis(limits.values(), series), series, [signal.name for signal in drawn])
 
 
 def better(view: ReleaseView) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def better(view: ReleaseView) -> dict[str, Any]:
         first["markLine"] = mark(
             [{"yAxis": _drawn(limits.promotion), "label": label, "lineStyle": {"color": "var(--good)", "type": "dashed"}}]
         )
-    return _picture(_odds_axis([limits.promotion] if limits else [], series), series, [beside, alone])
+    return over_time(_odds_axis([limits.promotion] if limits else [], series), series, [beside, alone])
 
 
 def errors(view: ReleaseView) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def difference(view: ReleaseView) -> dict[str, Any]:
         line("tolerated", "var(--bad)", allowed, symbol="none", type="dashed"),
     ]
     edges = _edges([point.difference for point in view.points], 100)
-    return _picture({"name": "percentage points", **edges}, series, ["difference", "tolerated"])
+    return over_time({"name": "percentage points", **edges}, series, ["difference", "tolerated"])
 
 
 def share_rows(points: Sequence[Point]) -> list[list[object]]:
@@ -141,17 +141,6 @@ def latency_rows(points: Sequence[Point]) -> list[list[object]]:
     return _rows(points, lambda p: [*_estimate(p.candidate_p95, 1, "ms"), *_estimate(p.champion_p95, 1, "ms")])
 
 
-def _picture(axis: dict[str, Any], series: Sequence[dict[str, Any]], legend: Sequence[str]) -> dict[str, Any]:
-    return {
-        "legend": {"data": list(legend)},
-        "grid": {"left": 62, "right": 40, "top": 44, "bottom": 30},
-        "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "time"},
-        "yAxis": {"type": "value", **axis},
-        "series": list(series),
-    }
-
-
 def _both(
     points: Sequence[Point], of: Callable[[Point], tuple[Estimate | None, Estimate | None]], axis: dict[str, Any], scale: float
 ) -> dict[str, Any]:
@@ -165,7 +154,7 @@ def _both(
         line("candidate", "var(--candidate)", _values(ours, scale)),
         line("champion", "var(--champion)", _values(theirs, scale), symbol="diamond", type="dashed"),
     ]
-    return _picture(axis, series, ["candidate", "champion"])
+    return over_time(axis, series, ["candidate", "champion"])
 
 
 def _edges(estimates: Sequence[Estimate | None], scale: float, lowest: float | None = None) -> dict[str, float]:

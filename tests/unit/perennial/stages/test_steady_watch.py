@@ -9,14 +9,16 @@ import pytest
 
 from perennial.errors import ServiceUnreachable
 from perennial.incidents.incidents import Incidents
+from perennial.lineage.experiments import Plan
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec, ServingSpec, SignalSpec
-from perennial.stages import _steady_watch, rollback
+from perennial.stages import _steady_watch, experiment, rollback
+from perennial.stages._experiment_plan import Wish
 from perennial.stages._steady_watch import SteadyWatch
 from perennial.stages.release import Release
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_dataset, small_model
 
 SETTINGS = Settings.from_environment({})
 RELEASE = ReleaseSpec(steps=(100,), bake_seconds=0)
@@ -300,6 +302,26 @@ def test_a_paused_release_goes_on_being_looked_at(tmp_path: Path, monkeypatch: p
     assert world.look(looks=10, requests=200, errors={2: 0.5})
     assert world.champion == 1
     assert world.open == {("release", "version 2"): "warning"}
+
+
+def test_an_experiment_that_nobody_looks_at_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-09, SE-10: as one that a command began: harm ends it, and people are told. One that a DAG looks at is left to it."""
+    world = World(tmp_path, RELEASE.model_copy(update={"min_requests": 100}), digests="a")
+    monkeypatch.setattr(_steady_watch.discovery, "models", lambda: {world.spec.name: world.spec})
+    monkeypatch.setattr(experiment.discovery, "dataset", lambda name: small_dataset())
+    monkeypatch.setattr(_steady_watch, "EXPERIMENT_SECONDS", 0.0)
+    world.registry.add(world.spec.name, "b" * 64)
+    metric = SignalSpec(name="metric", source="outcomes", column="error", low=0, high=1)
+    begin = experiment.Experiment(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    plan = Plan(champion=1, tried=2, metric=metric, unit="user_id", least=0.1, look_seconds=60)
+    assert begin.look_at(Wish("start", plan)).action == "started"
+    assert not world.look(looks=20, requests=200, errors={2: 0.5}), "the newest look is not old"
+    assert world.store.read(f"experiments/{world.spec.name}/00000002.json").count(b"sentence") == 1
+    world.now += timedelta(seconds=120)
+    assert world.look(requests=0)
+    assert world.champion == 1
+    assert world.open == {("release", "version 2"): "warning"}
+    assert (world.release.ledger.last().kind, world.release.ledger.last().version) == ("rolled_back", 2)
 
 
 def test_a_signal_with_a_limit_is_watched_of_what_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
