@@ -1,10 +1,11 @@
 """CPU, latency and memory of prediction requests by server and protocol, by turns.
 
-    python benchmarks/serving_overhead.py [--requests 1600] [--rounds 5] [--rows 1 100 1000] [--version FOLDER]
+    python benchmarks/serving_overhead.py [--requests 1600] [--rounds 5] [--rows 1 100 1000] [--version FOLDER] [--mlserver]
 
 The project's own server (`open`) and seldon-core's wrapper (`seldon`) serve the same version with four threads each; eight connections ask.
 Each round asks every one of them in turn, and ratios are those of a round: a machine that is slower in one round is so for all. CPU is
-that of the serving process and its children, from /proc. All check their input and log every answer. Needs the serving environment.
+that of the serving process and its children, from /proc. All check their input and log every answer. Needs the serving environment;
+`--mlserver` measures MLServer with our runtime beside them, and makes its environment if it is not there.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from typing import Any
 import perennial
 from perennial import testing
 from perennial.lineage import version_folder
+from perennial.local import environments
 from perennial.serving import open_inference_pb2 as messages
 from perennial.serving import processes
+from perennial.serving.mlserver_folder import Told
 from perennial.store import open_store
 
 VENV = Path(os.environ.get("PERENNIAL_VENVS", Path(perennial.__file__).parents[2] / ".perennial" / "venvs")) / "serving" / "bin"
@@ -52,6 +55,7 @@ WAYS = (
     Way("open, V2 REST", "open", "v2"),
     Way("open, V2 gRPC message", "open", "grpc"),
 )
+MLSERVER = Way("MLServer, V2 REST", "mlserver", "v2")
 
 
 def bodies(model: str, rows: list[Mapping[str, Any]], inputs: list[dict[str, Any]]) -> dict[str, tuple[str, str, bytes]]:
@@ -102,13 +106,27 @@ def ask(port: int, asked: tuple[str, str, bytes], count: int) -> list[float]:
     return taken
 
 
-def wait_for(port: int) -> None:
+def start_mlserver(folder: Path, store: str, told: Told, environment: Mapping[str, str], port: int, log: Any) -> subprocess.Popen[bytes]:
+    """MLServer with a version, one process."""
+    home = VENV.parents[2]
+    environments.make_on_demand(home, "mlserver")
+    models = folder / "models" / told.model
+    models.mkdir(parents=True)
+    for name, content in told.files().items():
+        (models / name).write_bytes(content)
+    further = zip(("MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT"), map(str, testing.free_ports(2)), strict=True)
+    own = {**environment, "PERENNIAL_STORE": store, "MLSERVER_HTTP_PORT": str(port), **dict(further)}
+    command = [str(home / "venvs/mlserver/bin/python"), "-m", "perennial.serving.mlserver_runtime", "--models", str(folder / "models")]
+    return subprocess.Popen(command, env=own, cwd=folder, stdout=log, stderr=log)
+
+
+def wait_for(port: int, path: str) -> None:
     """Until the version is ready."""
 
     def answers() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
-            connection.request("GET", "/ready")
+            connection.request("GET", path)
             return connection.getresponse().status == http.HTTPStatus.OK
         except OSError:
             return False
@@ -125,7 +143,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 100, 1000], help="rows of a request")
     parser.add_argument("--version", type=Path, help="a version folder; a small one if absent")
+    parser.add_argument("--mlserver", action="store_true", help="MLServer with our runtime too")
     given = parser.parse_args()
+    ways = (*WAYS, MLSERVER) if given.mlserver else WAYS
     with tempfile.TemporaryDirectory() as name:
         folder, store = Path(name), open_store(f"{name}/store")
         copy = folder / "version"
@@ -150,17 +170,21 @@ def main() -> None:
                 )
                 for server, port in ports.items()
             }
+            if given.mlserver:
+                (ports["mlserver"],) = testing.free_ports(1)
+                told = Told(model, 1, digest)
+                running["mlserver"] = start_mlserver(folder, store.root, told, environment, ports["mlserver"], log)
         try:
-            for port in ports.values():
-                wait_for(port)
+            for server, port in ports.items():
+                wait_for(port, f"/v2/models/{model}/ready" if server == "mlserver" else "/ready")
             print(f"{model}, {CONNECTIONS} connections, {given.rounds} rounds by turns: medians; ratios are medians of the rounds' ratios")
             print(f"{'':24} {'rows':>6} {'CPU µs/request':>15} {'of seldon':>10} {'p50 ms':>8} {'p99 ms':>8}")
             for size in given.rows:
                 asked = bodies(model, [golden[place % len(golden)] for place in range(size)], inputs)
                 count = max(10 * CONNECTIONS, given.requests // max(1, size // 10))
-                figures: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in WAYS}
+                figures: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in ways}
                 for _ in range(given.rounds):
-                    for way in WAYS:
+                    for way in ways:
                         pids = processes.family(running[way.server].pid)
                         ask(ports[way.server], asked[way.protocol], count // 10)
                         before = processes.cpu_seconds(pids)
@@ -168,7 +192,7 @@ def main() -> None:
                         cpu = (processes.cpu_seconds(pids) - before) / len(taken) * 1e6
                         figures[way.name].append((cpu, statistics.median(taken), statistics.quantiles(taken, n=100)[98]))
                 first = figures[WAYS[0].name]
-                for way in WAYS:
+                for way in ways:
                     cpu, middle, high = (statistics.median(values) for values in zip(*figures[way.name], strict=True))
                     ratio = statistics.median(one[0] / other[0] for one, other in zip(figures[way.name], first, strict=True))
                     print(f"{way.name:24} {size:6} {cpu:15.0f} {ratio:10.2f} {middle:8.2f} {high:8.2f}")

@@ -97,7 +97,7 @@ NICE = "10"
 GAP_TIMEOUT = 1800  # seconds for one test in the gaps: it may have to wait for a processor
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
 HANDED_ON = {
-    "versions": ("PERENNIAL_SELDON_CRDS",),
+    "versions": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_KSERVE_CRDS", "PERENNIAL_GATEWAY_CRDS"),
     "pods": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
     "cluster": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
     PROJECT: (projects.VARIABLE,),

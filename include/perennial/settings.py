@@ -48,8 +48,17 @@ class Settings(BaseModel):
     home: Path = Field(default=Path(".perennial"), description="Folder for this machine's environments, logs, sockets and process state.")
     store: str = Field(default="", description="Root of all durable data: a folder or `s3://bucket/prefix`; `<home>/store` if empty.")
     runtime: Literal["process", "pod"] = Field(default="process", description="Where stages run: child processes or Kubernetes pods.")
-    serving: Literal["local", "seldon"] = Field(
-        default="local", description="What serves versions: Envoy and processes on this machine, or Seldon Core."
+    serving: Literal["local", "seldon", "kserve"] = Field(
+        default="local", description="What serves versions: Envoy and processes on this machine, Seldon Core, or KServe."
+    )
+    ingress: Literal["own", "gateway-api"] = Field(
+        default="own",
+        description="What shares a model's traffic among its versions on Kubernetes: what serves them (`own`), or an HTTPRoute of the "
+        "Gateway API with exact weights (`gateway-api`, for KServe and Seldon Core 1).",
+    )
+    gateway: str = Field(
+        default="",
+        description="The Gateway that HTTPRoutes are attached to, `namespace/name`. Required if `PERENNIAL_INGRESS` is `gateway-api`.",
     )
     server: Literal["open", "seldon"] = Field(
         default="open",
@@ -134,19 +143,19 @@ class Settings(BaseModel):
     pod_templates: str = Field(
         default="",
         description="Folder of pod templates (Kubernetes Pod manifests): `<stage>.yaml`, or `stage.yaml` for stages without one; "
-        "`server.yaml` for served versions. Required if stages run as pods or Seldon Core serves.",
+        "`server.yaml` for served versions. Required if stages run as pods, or Seldon Core or KServe serves.",
     )
     pod_namespace: str = Field(default="perennial", description="Kubernetes namespace of the pods in which stages run.")
     serving_namespace: str = Field(
         default="perennial",
-        description="Kubernetes namespace in which Seldon Core serves versions; part of every prediction path, on one machine too.",
+        description="Kubernetes namespace in which versions are served; part of every prediction path, on one machine too.",
     )
     seldon_dialect: Literal["v1", "v2"] = Field(
         default="v1", description="Major version of Seldon Core: `v1` has `SeldonDeployment`, `v2` has `Model` and `Experiment`."
     )
     prometheus_url: str = Field(
         default="",
-        description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required for Seldon Core; "
+        description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required on Kubernetes; "
         "with `PERENNIAL_METRICS` the one that `perennial up` starts, if empty.",
     )
     watch_seconds: float = Field(

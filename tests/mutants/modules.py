@@ -54,6 +54,8 @@ MODULES = {
     "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signal_values": _mirrored("monitoring/signal_values"),
     "asked": _mirrored("serving/asked"),
+    "gateway_api": _mirrored("serving/backends/gateway_api"),
+    "kserve": _mirrored("serving/backends/kserve"),
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
     "contracts": _mirrored("registry/contracts"),

@@ -1,4 +1,4 @@
-"""What a release needs, tried from a release's own pod: the store, MLflow, Prometheus, the gateway and Seldon's objects.
+"""What a release needs, tried from a release's own pod: the store, MLflow, Prometheus, the gateway and the objects that serve.
 
 Prints one line for each and exits with 1 if one of them fails. What it writes into the store it removes again.
 """
@@ -14,13 +14,11 @@ from collections.abc import Callable
 
 from perennial.errors import PerennialError, ServiceUnreachable, StoreUnreachable
 from perennial.registry.mlflow_server import MlflowServer
+from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.settings import Settings
 from perennial.store import open_store
 
-KINDS = {
-    "v1": [("machinelearning.seldon.io", "v1", "seldondeployments")],
-    "v2": [("mlops.seldon.io", "v1alpha1", "models"), ("mlops.seldon.io", "v1alpha1", "experiments")],
-}
+OURS = {"app.kubernetes.io/part-of": "perennial"}
 
 
 def check_store(settings: Settings) -> str:
@@ -56,26 +54,19 @@ def check_answer(url: str, path: str, setting: str, seconds: float) -> str:
     return url
 
 
-def check_seldon(settings: Settings, seconds: float) -> str:
-    """List what Seldon serves, with the rights of this pod's service account."""
-    from kubernetes import client, config
+def kinds(settings: Settings) -> list[str]:
+    """The kinds of objects by which versions are served and share traffic."""
+    if settings.serving == "kserve":
+        served = ["inferenceservices"]
+    else:
+        served = ["seldondeployments"] if settings.seldon_dialect == "v1" else ["models", "experiments"]
+    return served + (["httproutes"] if settings.ingress == "gateway-api" else [])
 
-    config.load_incluster_config()
-    found = []
-    for group, version, plural in KINDS[settings.seldon_dialect]:
-        try:
-            listed = client.CustomObjectsApi().list_namespaced_custom_object(
-                group, version, settings.serving_namespace, plural, _request_timeout=seconds
-            )
-        except client.ApiException as error:
-            why = {
-                404: f"the cluster has no {plural}.{group}: install Seldon Core",
-                403: "this service account may not: install the chart's rights",
-            }
-            raise ServiceUnreachable(
-                f"Listing {plural} in {settings.serving_namespace} failed with {error.status}: {why.get(error.status, error.reason)}."
-            ) from error
-        found.append(f"{len(listed['items'])} {plural}")
+
+def check_serving(settings: Settings) -> str:
+    """List what serves, with the rights of this pod's service account."""
+    api = KubernetesApi(settings.serving_namespace)
+    found = [f"{len(api.list(plural, OURS))} {plural}" for plural in kinds(settings)]
     return f"{', '.join(found)} in {settings.serving_namespace}"
 
 
@@ -91,7 +82,7 @@ def main() -> int:
         "mlflow": lambda: check_mlflow(settings, given.seconds),
         "prometheus": lambda: check_answer(settings.prometheus_url, "/-/ready", "PERENNIAL_PROMETHEUS_URL", given.seconds),
         "gateway": lambda: check_answer(settings.gateway_url, "/", "PERENNIAL_GATEWAY_URL", given.seconds),
-        "seldon": lambda: check_seldon(settings, given.seconds),
+        "serving": lambda: check_serving(settings),
     }
     unknown = sorted(set(given.only) - set(checks))
     if unknown:

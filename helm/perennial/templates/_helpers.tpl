@@ -64,8 +64,40 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{/* The kinds by which versions are served and share traffic, as `kinds`: a group and its resources each. */}}
+{{- define "perennial.servedKinds" -}}
+{{- $kinds := list -}}
+{{- if eq .Values.settings.serving "kserve" -}}
+{{- $kinds = append $kinds (dict "group" "serving.kserve.io" "resources" (list "inferenceservices")) -}}
+{{- else if eq .Values.settings.seldonDialect "v1" -}}
+{{- $kinds = append $kinds (dict "group" "machinelearning.seldon.io" "resources" (list "seldondeployments")) -}}
+{{- else -}}
+{{- $kinds = append $kinds (dict "group" "mlops.seldon.io" "resources" (list "models" "experiments")) -}}
+{{- end -}}
+{{- if eq .Values.settings.ingress "gateway-api" -}}
+{{- $kinds = append $kinds (dict "group" "gateway.networking.k8s.io" "resources" (list "httproutes")) -}}
+{{- end -}}
+{{- dict "kinds" $kinds | toJson -}}
+{{- end }}
+
+{{/* What serves versions, for a person. */}}
+{{- define "perennial.servedBy" -}}
+{{- if eq .Values.settings.serving "kserve" }}KServe{{ else }}Seldon Core {{ .Values.settings.seldonDialect }}{{ end -}}
+{{- if eq .Values.settings.ingress "gateway-api" }} behind the Gateway {{ .Values.settings.gateway }}{{ end -}}
+{{- end }}
+
 {{/* What is wrong between values, beyond what the schema can say. */}}
 {{- define "perennial.check" -}}
+{{- $gateway := eq .Values.settings.ingress "gateway-api" -}}
+{{- if and (eq .Values.settings.serving "kserve") (not $gateway) -}}
+{{- fail "settings.serving is kserve and settings.ingress is own: by itself KServe keeps no version warm, copies no requests and has no weight below a percent. Set settings.ingress to gateway-api and name the Gateway in settings.gateway." -}}
+{{- end -}}
+{{- if and $gateway (not .Values.settings.gateway) -}}
+{{- fail "settings.ingress is gateway-api and settings.gateway is empty: name the Gateway that routes are attached to, as namespace/name." -}}
+{{- end -}}
+{{- if and $gateway (eq .Values.settings.serving "seldon") (eq .Values.settings.seldonDialect "v2") -}}
+{{- fail "settings.ingress is gateway-api and settings.seldonDialect is v2: Seldon Core 2 has exact weights and a gateway of its own. Set settings.ingress to own." -}}
+{{- end -}}
 {{- $pods := include "perennial.podNamespace" . -}}
 {{- if and .Values.namespaces.create (eq $pods .Release.Namespace) (eq (include "perennial.servingNamespace" .) .Release.Namespace) -}}
 {{- fail "namespaces.create is true, but namespaces.pods and namespaces.serving are empty: name them, or let helm create the release's own namespace with --create-namespace." -}}

@@ -34,8 +34,8 @@ LOCKS = {
     "workload": ROOT / "include/images/workload/requirements.txt",
     "serving": ROOT / "include/images/serving/requirements.txt",
 }
-# Of an image that has no environment here.
-IMAGE_LOCKS = {"single-host": ROOT / "include/images/single-host/requirements.txt"}
+# Of images without an environment here; MLServer's is made where a test or a benchmark asks for it (`make_on_demand`).
+IMAGE_LOCKS = {name: ROOT / f"include/images/{name}/requirements.txt" for name in ("mlserver", "single-host")}
 TEST_LOCKS = {name: ROOT / f"tests/requirements/{name}.txt" for name in ("airflow", "workload")}
 # What the CUDA build of torch needs and the CPU build does not: torch itself is pinned alike for both.
 CUDA_LOCK = ROOT / "include/images/workload/requirements-cuda.txt"
@@ -120,6 +120,29 @@ def make_all(home: Path) -> None:
     print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
 
 
+def make_on_demand(home: Path, name: str) -> float:
+    """Bring the environment of an image to its lock file, which `make setup` leaves out.
+
+    Returns the seconds that it took, 0 where it was up to date.
+
+    Raises:
+        SetupError: `make setup` has not made its tools, or the packages cannot be installed.
+    """
+    if not _is_done(home, "tools"):
+        raise SetupError(f"The environment {name} is made with the tools of `make setup`, which has not run: run it first.")
+    with open(home / "venvs" / f".{name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two tests at once: the second waits, then finds it done
+        if _is_done(home, name):
+            return 0.0
+        uv = [str(home / "venvs/tools/bin/uv")]
+        environment, options = uv_settings(_pip_settings(home), os.environ)
+        seconds = _make(home, name, [], uv, options, environment)[1]
+        packages = next((home / "venvs" / name).glob("lib/python*/site-packages"))
+        (packages / "perennial.pth").write_text(f"{ROOT / 'include'}\n")  # as in images: the folder's place is all that is added
+        _stamp(home, name)
+    return seconds
+
+
 def uv_settings(pip: dict[str, str], outer: dict[str, str] | os._Environ[str]) -> tuple[dict[str, str], list[str]]:
     """Environment and options that make uv look where pip looks. Variables of uv's own, where set, win."""
     environment, options = dict(outer), []
@@ -162,7 +185,8 @@ def compile_locks(home: Path) -> None:
     environment, options = uv_settings(_pip_settings(home), os.environ)
     plain = ["--quiet", "--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", *options]
     inputs: list[tuple[Path, list[str]]] = [(lock, []) for lock in LOCKS.values()]
-    inputs += [(lock, ["--constraint", str(LOCKS["tools"])]) for lock in IMAGE_LOCKS.values()]
+    beside = {"single-host": ["--constraint", str(LOCKS["tools"])]}  # installed with these
+    inputs += [(lock, beside.get(name, [])) for name, lock in IMAGE_LOCKS.items()]
     inputs += [(lock, ["--constraint", str(LOCKS[name])]) for name, lock in TEST_LOCKS.items()]
     for lock, constraint in inputs:
         lifted = lock.with_name("overrides.txt")  # bounds of a package that is kept no more
@@ -244,7 +268,7 @@ def _refuse_unknown_files() -> None:
 
 
 def _locks(name: str) -> list[Path]:
-    return [locks[name] for locks in (TEST_LOCKS, LOCKS) if name in locks]
+    return [locks[name] for locks in (TEST_LOCKS, LOCKS, IMAGE_LOCKS) if name in locks]
 
 
 def _resolved(name: str, uv: list[str], options: list[str], environment: dict[str, str]) -> list[str]:
@@ -318,7 +342,7 @@ def _python(home: Path, name: str) -> str:
 
 
 def _wanted(home: Path, name: str) -> str:
-    locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
+    locks = [*reversed(_locks(name)), *([CUDA_LOCK] if name == "workload" else [])]
     locks += BROWSER_LOCKS if name == "airflow" else [EXAMPLE_DATA] if name == "workload" else ()
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if files := projects.requirements(_named(), name):

@@ -71,7 +71,7 @@ def build_all(environment: Mapping[str, str]) -> None:
         named = projects.folders(environment.get(projects.VARIABLE, ""))
         code = copy_project(context / "project")
         code = copy_projects(context / "projects", named, code)
-        extra = {name: resolve_extra(context / "extra", name, named) for name in projects.ENVIRONMENTS}
+        extra = {name: resolve_extra(context / "extra", name, named) for name in (*projects.ENVIRONMENTS, "mlserver")}
         copy_wheels(context / "wheels", pip.get("find-links", ""), variant, "".join(extra.values()))
         copy_library(context, environment)
         places = ",".join(f"{PLACE}/{project.name}" for project in named)
@@ -206,7 +206,7 @@ def resolve_extra(folder: Path, name: str, named: Iterable[Path]) -> str:
         ImagesError: they do not agree with the lock, or cannot be found.
     """
     folder.mkdir(exist_ok=True)
-    files = projects.requirements(named, name)
+    files = projects.requirements(named, "serving" if name == "mlserver" else name)  # both run the code that versions bring
     lines = _resolved(name, files) if files else []
     text = "".join(f"{line}\n" for line in lines)
     (folder / f"{name}.txt").write_text(text)

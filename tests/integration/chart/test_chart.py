@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from perennial import discovery, options, tracing
-from perennial.serving.backends import seldon_v1
+from perennial.serving.backends import seldon_v1, seldon_v2, server_pod, written_route
 from perennial.serving.route import Route
 from perennial.settings import Settings
 from perennial_airflow.stage_job import JOB_LABEL
@@ -63,6 +63,8 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]
         ("setings.store=s3://x", "Additional property setings is not allowed"),
         ("settings.store=/a/folder", "settings.store: Does not match pattern"),
         ("settings.seldonDialect=v3", 'settings.seldonDialect must be one of the following: "v1", "v2"'),
+        ("settings.serving=local", 'settings.serving must be one of the following: "seldon", "kserve"'),
+        ("settings.gateway=public", "settings.gateway: Does not match pattern"),
         ("settings.gatewayUrl=", "settings.gatewayUrl: Does not match pattern"),
         ("quota.enabled=yes", "quota.enabled: Invalid type. Expected: boolean, given: string"),
         ("images.workload.tag=1 0", "images.workload.tag: Does not match pattern"),
@@ -88,6 +90,12 @@ def test_a_mistyped_value_is_refused(helm: str, chart: Path, given: str, said: s
         (["mlflow.enabled=false"], "settings.mlflowUrl is empty and mlflow.enabled is false"),
         (["kube-prometheus-stack.enabled=false"], "settings.prometheusUrl is empty and kube-prometheus-stack.enabled is false"),
         (["namespaces.create=true"], "namespaces.create is true, but namespaces.pods and namespaces.serving are empty"),
+        (["settings.serving=kserve"], "settings.serving is kserve and settings.ingress is own"),
+        (["settings.ingress=gateway-api"], "settings.ingress is gateway-api and settings.gateway is empty"),
+        (
+            ["settings.ingress=gateway-api", "settings.gateway=infra/public", "settings.seldonDialect=v2"],
+            "settings.ingress is gateway-api and settings.seldonDialect is v2",
+        ),
         (["quota.enabled=true"], "name a namespace of their own in namespaces.pods"),
         (["limitRange.enabled=true"], "name a namespace of their own in namespaces.pods"),
         (["externalSecrets.enabled=true"], "externalSecrets.storeRef.name is empty"),
@@ -233,11 +241,33 @@ def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
 
 
 def test_the_second_dialect_has_rights_on_its_own_kinds(helm: str, chart: Path) -> None:
-    """SC-01: With Seldon Core 2 a release changes Models and Experiments, and no SeldonDeployments."""
+    """SC-01: With Seldon Core 2 a release changes Models and Experiments, no SeldonDeployments; a Server with our runtime takes them."""
     found = rendered(helm, chart, *SEPARATE, "--set", "settings.seldonDialect=v2")
     role = of_kind(found, "Role")["served/perennial-release"]
     assert role["rules"][0]["apiGroups"] == ["mlops.seldon.io"]
     assert role["rules"][0]["resources"] == ["models", "experiments"]
+    server = of_kind(found, "Server")["served/perennial"]
+    (container,) = server["spec"]["podSpec"]["containers"]
+    assert (server["spec"]["serverConfig"], container["name"], container["image"]) == ("mlserver", "mlserver", "perennial/mlserver:0.1.0")
+    assert server["spec"]["extraCapabilities"] == [seldon_v2.CAPABILITY]
+    assert container["envFrom"] == [{"configMapRef": {"name": "perennial-settings"}}, {"secretRef": {"name": "perennial-store"}}]
+    assert "Server" not in {document["kind"] for document in rendered(helm, chart)}
+
+
+def test_kserve_behind_a_gateway_has_rights_on_its_own_kinds(helm: str, chart: Path) -> None:
+    """SY-13, SE-08: A release changes InferenceServices and HTTPRoutes, no SeldonDeployments; monitoring looks at them; settings say so."""
+    given = ("settings.serving=kserve", "settings.ingress=gateway-api", "settings.gateway=infra/public")
+    found = rendered(helm, chart, *SEPARATE, *(word for pair in given for word in ("--set", pair)))
+    roles = of_kind(found, "Role")
+    kinds = [(["serving.kserve.io"], ["inferenceservices"]), (["gateway.networking.k8s.io"], ["httproutes"])]
+    for name, verbs in (("release", ["create", "get", "list", "update", "delete"]), ("monitor", ["get", "list"])):
+        rules = roles[f"served/perennial-{name}"]["rules"]
+        assert [(rule["apiGroups"], rule["resources"]) for rule in rules[:2]] == kinds
+        assert [rule["verbs"] for rule in rules[:2]] == [verbs, verbs]
+        assert "seldondeployments" not in json.dumps(rules)
+    data = of_kind(found, "ConfigMap")["served/perennial-settings"]["data"]
+    settings = Settings.from_environment({key: value for key, value in data.items() if key.startswith("PERENNIAL_")})
+    assert (settings.serving, settings.ingress, settings.gateway) == ("kserve", "gateway-api", "infra/public")
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -310,7 +340,7 @@ def test_stages_take_the_templates(helm: str, chart: Path, tmp_path: Path, stage
 def test_served_versions_take_their_template(helm: str, chart: Path, tmp_path: Path) -> None:
     """SE-15: The Seldon backend makes its pods from the chart's server.yaml; walls and monitoring find them by what it writes."""
     found = rendered(helm, chart)
-    template = seldon_v1.read_template(_as_files(found, tmp_path))
+    template = server_pod.read_template(_as_files(found, tmp_path))
     served = seldon_v1.render(discovery.model("flight_delays"), Route({1: 10_000}, digests={1: "0" * 64}), "perennial", template)
     predictor = served["spec"]["predictors"][0]
     spec = predictor["componentSpecs"][0]["spec"]
@@ -324,8 +354,8 @@ def test_served_versions_take_their_template(helm: str, chart: Path, tmp_path: P
     assert monitor["podMetricsEndpoints"][0]["portNumber"] == container["ports"][0]["containerPort"]
     assert container["ports"][0]["containerPort"] in [allowed["port"] for allowed in wall["ingress"][0]["ports"]]
     for selector in (monitor["selector"], wall["podSelector"]):
-        assert [term["key"] for term in selector["matchExpressions"]] == [seldon_v1.MODEL]
-        assert seldon_v1.MODEL in predictor["labels"]
+        assert [term["key"] for term in selector["matchExpressions"]] == [written_route.MODEL]
+        assert written_route.MODEL in predictor["labels"]
 
 
 def test_pods_of_one_training_may_talk_to_one_another(helm: str, chart: Path) -> None:

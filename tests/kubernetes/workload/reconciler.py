@@ -71,6 +71,7 @@ class Split:
     weights: dict[str, int]  # by Service
     shadow: str | None
     seconds: float
+    asked_for: dict[str, str] = field(default_factory=dict)  # Service of a request with this header `x-predictor`
 
 
 @dataclass
@@ -306,7 +307,11 @@ class Ingress:
                 "retry_policy": retry,
                 **mirror,
             }
-            table.append({"match": {"prefix": f"/seldon/{namespace}/{name}/"}, "route": action})
+            prefix = f"/seldon/{namespace}/{name}/"
+            for value, service in split.asked_for.items():
+                header = {"name": "x-predictor", "string_match": {"exact": value}}
+                table.append({"match": {"prefix": prefix, "headers": [header]}, "route": {"cluster": service, "prefix_rewrite": "/"}})
+            table.append({"match": {"prefix": prefix}, "route": action})
         hosts = [{"name": "models", "domains": ["*"], "routes": table}]
         return {"@type": f"{ENVOY}config.route.v3.RouteConfiguration", "name": "models", "virtual_hosts": hosts}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from perennial import testing
-from perennial.serving.backends import Backend, open_backend, seldon_v1
+from perennial.serving.backends import Backend, open_backend, seldon_v1, written_route
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.seldon import SeldonBackend
 from perennial.settings import Settings
@@ -52,7 +52,7 @@ class SeldonPlatform:
 
     def deployments(self, model: str) -> list[Any]:
         """Deployments of a model that are not on their way out."""
-        found = self.cluster.apps.list_namespaced_deployment(self.namespace, label_selector=f"{seldon_v1.MODEL}={model}").items
+        found = self.cluster.apps.list_namespaced_deployment(self.namespace, label_selector=f"{written_route.MODEL}={model}").items
         return [deployment for deployment in found if not deployment.metadata.deletion_timestamp]
 
 
@@ -119,18 +119,18 @@ class ServedInCluster(conformance.Served):
     def footprint(self) -> Any:
         """See `Served`."""
         live = self.platform.cluster.custom.get_namespaced_custom_object(
-            "machinelearning.seldon.io", "v1", self.platform.namespace, seldon_v1.PLURAL, seldon_v1.name_of(self.model)
+            "machinelearning.seldon.io", "v1", self.platform.namespace, seldon_v1.PLURAL, written_route.name_of(self.model)
         )
         pods = sorted(pod.metadata.uid for pod in self.pods())
         return live["metadata"]["generation"], live["metadata"]["annotations"], live["spec"], pods
 
     def running(self) -> set[int]:
         """See `Served`."""
-        return {int(found.metadata.labels[seldon_v1.VERSION]) for found in self.platform.deployments(self.model.name)}
+        return {int(found.metadata.labels[written_route.VERSION]) for found in self.platform.deployments(self.model.name)}
 
     def pods(self, version: int | None = None) -> list[Any]:
         """Pods of the model, or of one version."""
-        labels = f"{seldon_v1.MODEL}={self.model.name}" + ("" if version is None else f",{seldon_v1.VERSION}={version}")
+        labels = f"{written_route.MODEL}={self.model.name}" + ("" if version is None else f",{written_route.VERSION}={version}")
         found = self.platform.cluster.pods(self.platform.namespace, labels)
         return [pod for pod in found if not pod.metadata.deletion_timestamp]
 

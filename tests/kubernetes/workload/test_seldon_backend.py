@@ -10,7 +10,7 @@ import yaml
 
 from perennial import testing
 from perennial.errors import LedgerConflict, ServiceUnreachable, SettingMissing
-from perennial.serving.backends import seldon_v1
+from perennial.serving.backends import seldon_v1, server_pod, written_route
 from perennial.serving.backends.seldon import SeldonBackend
 from perennial.testing import small_model
 
@@ -43,7 +43,7 @@ class TestConformance(BackendConformance):
 
 def with_template(platform, change):
     """Settings whose server.yaml was changed."""
-    template = copy.deepcopy(seldon_v1.read_template(platform.settings))
+    template = copy.deepcopy(server_pod.read_template(platform.settings))
     change(template["spec"]["containers"][0])
     folder = platform.folder / f"templates-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
@@ -86,11 +86,11 @@ def test_of_two_writers_one_is_told(served):
     route = served.route({1: 100, 2: 0})
     other = served.route({1: 100, 3: 0})
     backend = SeldonBackend(served.settings)
-    template = seldon_v1.read_template(served.settings)
+    template = server_pod.read_template(served.settings)
     first = backend._live(served.model)
     body = {**first, "status": {"state": "Creating", "description": "looked at again"}}
     place = ("machinelearning.seldon.io", "v1", served.platform.namespace, seldon_v1.PLURAL)
-    served.platform.cluster.custom.replace_namespaced_custom_object_status(*place, seldon_v1.name_of(served.model), body)
+    served.platform.cluster.custom.replace_namespaced_custom_object_status(*place, written_route.name_of(served.model), body)
     backend._write(first, seldon_v1.render(served.model, route, backend.api.namespace, template))
     with pytest.raises(LedgerConflict, match="Another writer changed the SeldonDeployment"):
         backend._write(first, seldon_v1.render(served.model, other, backend.api.namespace, template))
@@ -150,7 +150,7 @@ def test_rights_and_kinds_that_lack_are_named(served, monkeypatch, tmp_path):
     elsewhere.api = Stranger(platform)
     with pytest.raises(ServiceUnreachable, match=r"does not let this account get seldondeployments in the namespace .*cannot get resource"):
         elsewhere.route(served.model)
-    with pytest.raises(ServiceUnreachable, match=r"knows no unicorns of example\.com: Seldon Core is not installed there"):
+    with pytest.raises(ServiceUnreachable, match=r"knows no unicorns of example\.com: its kind is not installed there"):
         SeldonBackend(platform.settings).api._call("GET", "/apis/example.com/v1/namespaces/x/unicorns/y", "get unicorns")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ServiceUnreachable, match="No Kubernetes cluster is named"):

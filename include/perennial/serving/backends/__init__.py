@@ -1,10 +1,11 @@
-"""Serving backends, with one interface: processes behind Envoy on one machine (`local`), or Seldon Core on Kubernetes (`seldon`)."""
+"""Serving backends, with one interface: processes behind Envoy on one machine (`local`), Seldon Core or KServe on Kubernetes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from perennial.errors import SettingMissing
 from perennial.serving.aside import Aside
 from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
@@ -70,16 +71,32 @@ def open_backend(settings: Settings) -> Backend:
     """The backend that the settings name.
 
     Raises:
-        ServiceUnreachable: Seldon Core serves, and no cluster is named.
+        ServiceUnreachable: a cluster serves, and none is named.
+        SettingMissing: the settings name what does not go together.
     """
     if settings.serving == "local":
         from perennial.serving.backends.local import LocalBackend
 
         return LocalBackend(settings)
-    if settings.seldon_dialect == "v2":
+    by_gateway = settings.ingress == "gateway-api"
+    if settings.serving == "seldon" and settings.seldon_dialect == "v2":
+        if by_gateway:
+            raise SettingMissing(
+                "PERENNIAL_INGRESS is gateway-api and PERENNIAL_SELDON_DIALECT is v2: the Experiments of Seldon Core 2 have exact weights "
+                "and its own gateway. Unset PERENNIAL_INGRESS."
+            )
         from perennial.serving.backends.seldon_core2 import Core2Backend
 
         return Core2Backend(settings)
+    if by_gateway:
+        from perennial.serving.backends.gateway_routed import GatewayRoutedBackend
+
+        return GatewayRoutedBackend(settings)
+    if settings.serving == "kserve":
+        raise SettingMissing(
+            "PERENNIAL_SERVING is kserve and PERENNIAL_INGRESS is own: by itself KServe keeps no version warm, copies no requests and has "
+            "no weight below a percent. Set PERENNIAL_INGRESS=gateway-api and name the Gateway by PERENNIAL_GATEWAY."
+        )
     from perennial.serving.backends.seldon import SeldonBackend
 
     return SeldonBackend(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,6 +16,21 @@ NOT_FOUND, CONFLICT, FORBIDDEN, UNAUTHORIZED = 404, 409, 403, 401
 _SECONDS = (5.0, 30.0)  # to connect, to answer
 _LOG_LINES = 5
 _TRIES = 5
+_GROUPS = {
+    "pods": "/api/v1",
+    "deployments": "/apis/apps/v1",
+    "seldondeployments": "/apis/machinelearning.seldon.io/v1",
+    "models": "/apis/mlops.seldon.io/v1alpha1",
+    "experiments": "/apis/mlops.seldon.io/v1alpha1",
+    "inferenceservices": "/apis/serving.kserve.io/v1beta1",
+    "httproutes": "/apis/gateway.networking.k8s.io/v1",
+}
+# What brings kinds that a cluster may lack, by a word of their group, and the setting that chooses it.
+_PRODUCTS = {
+    "seldon": ("Seldon Core", "PERENNIAL_SELDON_DIALECT or PERENNIAL_SERVING"),
+    "kserve": ("KServe", "PERENNIAL_SERVING"),
+    "gateway": ("the Gateway API", "PERENNIAL_INGRESS"),
+}
 
 
 class Missing(Exception):
@@ -117,6 +133,19 @@ class KubernetesApi:
             f"Another writer changed the {wanted['kind']} {name} at the same time. Run the stage again: it decides on what holds now."
         )
 
+    def put(self, plural: str, wanted: Json, *, same: Callable[[Json, Json], bool], ours: Callable[[Json], Any]) -> None:
+        """Make an object what is wanted, whatever it was; the arguments are those of `write_if_unchanged`.
+
+        Raises:
+            LedgerConflict: others keep changing it.
+        """
+        name = wanted["metadata"]["name"]
+        for _ in range(_TRIES):
+            with contextlib.suppress(LedgerConflict):
+                self.write_if_unchanged(plural, self.find(plural, name), wanted, same=same, ours=ours)
+                return
+        raise LedgerConflict(f"Others keep changing {name} of {plural} at the same time. Run the stage again.")
+
     def delete(self, plural: str, name: str) -> None:
         """Remove an object and what it owns. No error if it is gone."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
@@ -161,10 +190,10 @@ class KubernetesApi:
         message, details = _message(body)
         if status == NOT_FOUND and not details:  # the whole kind is unknown, not one object of it
             group = path.split("/")[2]
+            product, setting = next((known for word, known in _PRODUCTS.items() if word in group), ("its kind", "PERENNIAL_SERVING"))
             return ServiceUnreachable(
-                f"The cluster knows no {what.rpartition(' ')[2]} of {group}: Seldon Core is not installed there, "
-                "or not this dialect of it. "
-                "Install it, or set PERENNIAL_SELDON_DIALECT or PERENNIAL_SERVING to what is there."
+                f"The cluster knows no {what.rpartition(' ')[2]} of {group}: {product} is not installed there, or not in this version. "
+                f"Install it, or set {setting} to what is there."
             )
         if status == NOT_FOUND:
             return Missing(message)
@@ -181,14 +210,7 @@ class KubernetesApi:
 
 
 def _path(plural: str, namespace: str) -> str:
-    group = {
-        "pods": "/api/v1",
-        "deployments": "/apis/apps/v1",
-        "seldondeployments": "/apis/machinelearning.seldon.io/v1",
-        "models": "/apis/mlops.seldon.io/v1alpha1",
-        "experiments": "/apis/mlops.seldon.io/v1alpha1",
-    }[plural]
-    return f"{group}/namespaces/{namespace}/{plural}"
+    return f"{_GROUPS[plural]}/namespaces/{namespace}/{plural}"
 
 
 def _message(body: Any) -> tuple[str, Any]:

@@ -22,19 +22,9 @@ KEPT_SECONDS = 900  # a pod that is gone, or was not scraped, is counted with it
 STALE_SECONDS = 120  # figures older than this are no evidence
 FIRST_ERROR = 500  # status codes from here on are the version's failures
 _ANSWER_SECONDS = 10
+_ANSWERS, _SECONDS = "perennial_predictions_total", "perennial_prediction_seconds_bucket"  # a counter by `code`, a histogram
 
 Vector = list[tuple[dict[str, str], float]]  # labels and value of each series
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The metric names of one kind of server."""
-
-    answers: str = "perennial_predictions_total"  # counter with the label `code`
-    seconds: str = "perennial_prediction_seconds_bucket"  # histogram
-    chosen: str = 'model="{model}"'  # the series of all versions of a model
-    label: str = "version"  # names the version
-    version: str = r"(\d+)"  # what of that label is its number
 
 
 @dataclass(frozen=True)
@@ -48,13 +38,13 @@ class Figures:
 class Prometheus:
     """Asks one Prometheus about the versions of one namespace."""
 
-    def __init__(self, url: str, namespace: str, metrics: Metrics = Metrics()) -> None:
+    def __init__(self, url: str, namespace: str) -> None:
         if not url:
             raise SettingMissing(
                 "PERENNIAL_PROMETHEUS_URL is not set: Seldon Core serves, so a release reads its evidence from Prometheus. "
                 "Name one that scrapes the served versions."
             )
-        self.url, self.namespace, self.metrics = url.rstrip("/"), namespace, metrics
+        self.url, self.namespace = url.rstrip("/"), namespace
 
     def figures(self, model: str) -> Figures:
         """The counters of all pods of a model's versions.
@@ -62,15 +52,15 @@ class Prometheus:
         Raises:
             ServiceUnreachable: Prometheus does not answer, or not as Prometheus does.
         """
-        chosen = f'{{namespace="{self.namespace}",{self.metrics.chosen.format(model=model)}}}'
+        chosen = f'{{namespace="{self.namespace}",model="{model}"}}'
         codes: dict[str, dict[str, int]] = defaultdict(dict)
-        for labels, value in self._ask(f"last_over_time({self.metrics.answers}{chosen}[{KEPT_SECONDS}s])"):
+        for labels, value in self._ask(f"last_over_time({_ANSWERS}{chosen}[{KEPT_SECONDS}s])"):
             codes[self._source(model, labels)][labels.get("code", "")] = self._count(value)
         slow: dict[str, dict[float, int]] = defaultdict(dict)
-        for labels, value in self._ask(f"last_over_time({self.metrics.seconds}{chosen}[{KEPT_SECONDS}s])"):
+        for labels, value in self._ask(f"last_over_time({_SECONDS}{chosen}[{KEPT_SECONDS}s])"):
             slow[self._source(model, labels)][_milliseconds(labels.get("le", ""))] = self._count(value)
         now, newest = time.time(), dict[int, float]()
-        for labels, value in self._ask(f"max by ({self.metrics.label}) (timestamp({self.metrics.answers}{chosen}))"):
+        for labels, value in self._ask(f"max by (version) (timestamp({_ANSWERS}{chosen}))"):
             newest[self._version(labels)] = value
         arms = {source: _arm(counts, slow.get(source, {})) for source, counts in codes.items()}
         return Figures(arms, {version: max(0.0, now - at) for version, at in newest.items()})
@@ -79,7 +69,7 @@ class Prometheus:
         pod = labels.get("pod")
         if not pod:
             raise ServiceUnreachable(
-                f"The series of {self.metrics.answers} in the Prometheus at {self.url} have no label `pod`, so pods cannot be told apart: "
+                f"The series of {_ANSWERS} in the Prometheus at {self.url} have no label `pod`, so pods cannot be told apart: "
                 "set the labels `namespace` and `pod` where it scrapes them (PodMonitors and ServiceMonitors do)."
             )
         return f"{model}-v{self._version(labels)}/{pod}"
@@ -90,13 +80,13 @@ class Prometheus:
         return int(value)
 
     def _version(self, labels: dict[str, str]) -> int:
-        match = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
-        if not match:
+        number = labels.get("version", "")
+        if not re.fullmatch(r"\d+", number):
             raise ServiceUnreachable(
-                f"The series of {self.metrics.answers} in the Prometheus at {self.url} do not name versions by the label "
-                f"{self.metrics.label}: keep that label where it scrapes them."
+                f"The series of {_ANSWERS} in the Prometheus at {self.url} do not name versions by the label "
+                "version: keep that label where it scrapes them."
             )
-        return int(match[1])
+        return int(number)
 
     def _ask(self, query: str) -> Vector:
         return ask(self.url, query, _ANSWER_SECONDS)

@@ -7,17 +7,18 @@ after it does not. Callers speak the Open Inference Protocol to Seldon's own gat
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perennial.errors import LedgerConflict, ServiceUnreachable
+from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.serving.aside import Aside
 from perennial.serving.backends import seldon_v2
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.observation import KeptInStore, add_in_store
-from perennial.serving.backends.prometheus import Metrics, Prometheus
-from perennial.serving.backends.seldon_v1 import MODEL, name_of, read_route
+from perennial.serving.backends.prometheus import Prometheus
+from perennial.serving.backends.written_route import MODEL, name_of, read_route
 from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
@@ -26,11 +27,8 @@ from perennial.store import open_store
 
 Json = dict[str, Any]
 
-METRICS = Metrics(
-    "seldon_model_infer_total", "seldon_model_infer_api_seconds_bucket", 'model=~"{model}-v[0-9]+"', "model", r".+-v(\d+)"
-)  # of Seldon's agents, beside the servers
+MUST_NOT = re.compile(r"Version \d+ of \S+ must not serve\..*", re.DOTALL)  # what the runtime says of a version for good
 _POLL_SECONDS = 0.2
-_TRIES = 5
 
 
 class Core2Backend:
@@ -44,8 +42,11 @@ class Core2Backend:
         """See `Backend.apply`."""
         *models, experiment = seldon_v2.render(model, route, self.api.namespace, self.settings.store)
         before = self._experiment(model)
+        store = open_store(self.settings.store)
+        for version in route.versions:
+            seldon_v2.told(model, route, version).write(store)
         for wanted in models:
-            self._put(seldon_v2.MODELS, wanted)
+            self.api.put(seldon_v2.MODELS, wanted, same=_same_spec, ours=lambda document: document["spec"])
         self._share(before, experiment)
         staying = {wanted["metadata"]["name"] for wanted in models}
         for document in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
@@ -54,7 +55,7 @@ class Core2Backend:
 
     def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
         """See `Backend.wait_ready`. Ready means that Seldon Core says so of the Model as it is described now, and of the Experiment where
-        the version has a weight. Golden rows are replayed by whatever runtime the Server has.
+        the version has a weight. The runtime replays the golden rows before it takes a version; why it does not is the Model's message.
         """
         deadline = time.monotonic() + seconds
         route = self.route(model)
@@ -63,6 +64,8 @@ class Core2Backend:
         wanted = [(seldon_v2.MODELS, seldon_v2.model_name(model, version))]
         wanted += [(seldon_v2.EXPERIMENTS, name_of(model))] if route.weights.get(version) else []
         while reason := "; ".join(filter(None, (self._why_not(plural, name) for plural, name in wanted))):
+            if for_good := MUST_NOT.search(reason):
+                raise ReleaseRefused(for_good[0])
             if time.monotonic() >= deadline:
                 raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}.")
             time.sleep(_POLL_SECONDS)
@@ -78,17 +81,12 @@ class Core2Backend:
         return None
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
-        """See `Backend.observe`. The counters are those of Seldon's agents, which see what the servers answered."""
+        """See `Backend.observe`. The counters are those of our runtime in each server: what was cut off on the way there is not in them."""
         route = self.route(model)
         if route is None:
             return {}
-        prometheus = Prometheus(self.settings.prometheus_url, self.api.namespace, METRICS)
-
-        def figures() -> dict[str, Arm]:
-            counted = prometheus.figures(name_of(model)).arms
-            return {source.replace(name_of(model), model.name, 1): arm for source, arm in counted.items()}
-
-        arms = add_in_store(open_store(self.settings.store), model.name, route.versions, figures)
+        prometheus = Prometheus(self.settings.prometheus_url, self.api.namespace)
+        arms = add_in_store(open_store(self.settings.store), model.name, route.versions, lambda: prometheus.figures(model.name).arms)
         healthy = {v: not self._why_not(seldon_v2.MODELS, seldon_v2.model_name(model, v)) for v in route.versions}
         return {v: dataclasses.replace(arm, healthy=healthy[v]) for v, arm in arms.items()}
 
@@ -106,19 +104,6 @@ class Core2Backend:
 
     def _experiment(self, model: ModelSpec) -> Json | None:
         return self.api.find(seldon_v2.EXPERIMENTS, name_of(model))
-
-    def _put(self, plural: str, wanted: Json) -> None:
-        """Make an object what was rendered, whatever it was."""
-        name = wanted["metadata"]["name"]
-        for _ in range(_TRIES):
-            try:
-                self.api.write_if_unchanged(
-                    plural, self.api.find(plural, name), wanted, same=_same_spec, ours=lambda document: document["spec"]
-                )
-                return
-            except LedgerConflict:
-                continue
-        raise LedgerConflict(f"Others keep changing {name} of {plural} at the same time. Run the stage again.")
 
     def _share(self, before: Json | None, wanted: Json) -> None:
         """Write the Experiment, unless somebody else has changed it since it was read."""

@@ -9,37 +9,26 @@ operator of Seldon Core 1 makes of it decided the rest:
   what the others leave over: all or half of the traffic if the champion came first, nothing if the idle ones do.
 * No orchestrator stands before the server (`seldon.io/no-engine`): it would hide from the server which requests are
   mirrored, and answer for it on /ready and /metrics.
-* It replaces the pod's security context by its own, so the template's is given to the containers too.
 * A PodDisruptionBudget that it makes covers all pods of the object, and a pod that two cover can never be evicted: so one
   predictor has one.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from perennial.errors import SettingMissing
+from perennial.serving.backends.server_pod import CONTAINER, PORT, pod_spec
+from perennial.serving.backends.written_route import MODEL, RENDERED, ROUTE, VERSION, digest, name_of, route_text
 from perennial.serving.route import WHOLE, Route
-from perennial.settings import Settings
 from perennial.specs import ModelSpec
 
 Json = dict[str, Any]
 
 PLURAL, KIND = "seldondeployments", "SeldonDeployment"
 API_VERSION = "machinelearning.seldon.io/v1"
-ROUTE, RENDERED = "perennial/route", "perennial/rendered"  # annotations: the exact route, and the digest of what was rendered
-MODEL, VERSION = "perennial/model", "perennial/version"  # labels of Deployments and pods
-TEMPLATE_CONTAINER, CONTAINER, PORT = "base", "server", 9000
-DRAIN_SECONDS, GRACE_SECONDS = 10, 45  # gateways hear that a pod leaves before its server does; the server itself takes up to 20
 NO_ENGINE = "seldon.io/no-engine"
 WHOLE_PERCENT = 100
 IMPLEMENTATIONS = frozenset(
@@ -47,53 +36,11 @@ IMPLEMENTATIONS = frozenset(
     | {f"{name}_SERVER" for name in ("SKLEARN", "XGBOOST", "TENSORFLOW", "MLFLOW", "TRITON", "HUGGINGFACE", "TEMPO")}
 )
 _LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_TO_CONTAINERS = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile")
-_SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
-_PROBES: Json = {
-    "livenessProbe": {"httpGet": {"path": "/live", "port": PORT}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
-    "readinessProbe": {"httpGet": {"path": "/ready", "port": PORT}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
-}
-
-
-def name_of(model: ModelSpec) -> str:
-    """Name of the object, and the model's part of the prediction path."""
-    return model.name.replace("_", "-")
 
 
 def predictor_name(version: int) -> str:
     """Name of a version's predictor."""
     return f"v{version}"
-
-
-def read_template(settings: Settings) -> Json:
-    """The pod template of served versions, `<pod_templates>/server.yaml`.
-
-    Raises:
-        SettingMissing: there is none, it is no Pod, it has no container `base`, or it holds a secret in the open.
-    """
-    if not settings.pod_templates:
-        raise SettingMissing("PERENNIAL_POD_TEMPLATES is not set: Seldon Core serves with the image of its server.yaml. Name the folder.")
-    path = Path(settings.pod_templates) / "server.yaml"
-    try:
-        template = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SettingMissing(f"The pod template of served versions, {path}, cannot be read ({error.strerror}): put it there.") from error
-    except yaml.YAMLError as error:
-        raise SettingMissing(f"The pod template of served versions, {path}, is not YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(template, dict) or template.get("kind") != "Pod" or not isinstance(template.get("spec"), dict):
-        raise SettingMissing(
-            f"The pod template of served versions, {path}, is no manifest of a Pod: `kind: Pod` and its `spec` are needed."
-        )
-    base = next((c for c in template["spec"].get("containers") or () if c.get("name") == TEMPLATE_CONTAINER), None)
-    if base is None or not base.get("image"):
-        raise SettingMissing(f"The pod template of served versions, {path}, has no container named {TEMPLATE_CONTAINER} with an image.")
-    for entry in base.get("env") or ():
-        if entry.get("value") and _SECRET_NAME.search(entry["name"]):
-            raise SettingMissing(
-                f"The pod template of served versions, {path}, gives {entry['name']} in the open: "
-                "take it from a Secret (`valueFrom.secretKeyRef` or `envFrom`)."
-            )
-    return template
 
 
 def percents(weights: Mapping[int, int]) -> dict[int, int]:
@@ -147,32 +94,6 @@ def render(model: ModelSpec, route: Route, namespace: str, template: Mapping[str
     return document
 
 
-def route_text(route: Route) -> str:
-    """A route as the text of an annotation."""
-    return json.dumps(
-        {
-            "weights": {str(version): weight for version, weight in sorted(route.weights.items())},
-            "shadow": route.shadow,
-            "digests": {str(version): route.digests[version] for version in route.versions},
-            "champion": route.champion,
-        }
-    )
-
-
-def read_route(document: Mapping[str, Any]) -> Route | None:
-    """The route that an object says it is; None if it was not made here."""
-    text = (document["metadata"].get("annotations") or {}).get(ROUTE)
-    if text is None:
-        return None
-    annotation = json.loads(text)
-    return Route(
-        {int(version): weight for version, weight in annotation["weights"].items()},
-        annotation["shadow"],
-        {int(version): digest for version, digest in annotation["digests"].items()},
-        annotation["champion"],
-    )
-
-
 def same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether an object is what was rendered. The operator fills in defaults, so what was rendered is compared by its digest, and what
     shares the traffic by itself.
@@ -183,11 +104,6 @@ def same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
         for deployment in (live, wanted)
     ]
     return ours == [wanted["metadata"]["annotations"][key] for key in (ROUTE, RENDERED)] and shares[0] == shares[1]
-
-
-def digest(document: Mapping[str, Any]) -> str:
-    """Digest of what is rendered, without the route's text."""
-    return hashlib.sha256(json.dumps(document["spec"], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def faults(document: Mapping[str, Any]) -> list[str]:
@@ -234,7 +150,7 @@ def _graph_faults(predictor: Mapping[str, Any]) -> list[str]:
 
 def _predictor(model: ModelSpec, route: Route, version: int, traffic: int | None, template: Mapping[str, Any]) -> Json:
     serving = model.serving
-    part: Json = {"spec": _pod_spec(model, version, route.digests[version], template)}
+    part: Json = {"spec": pod_spec(model, version, route.digests[version], template, server="seldon")}
     if serving.max_replicas > serving.replicas:
         load = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
         part["hpaSpec"] = {"minReplicas": serving.replicas, "maxReplicas": serving.max_replicas, "metricsv2": [load]}
@@ -259,41 +175,3 @@ def _predictor(model: ModelSpec, route: Route, version: int, traffic: int | None
         "svcOrchSpec": {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "256Mi"}}},
         "componentSpecs": [part],
     }
-
-
-def _pod_spec(model: ModelSpec, version: int, content: str, template: Mapping[str, Any]) -> Json:
-    spec: Json = copy.deepcopy(dict(template["spec"]))
-    for field in ("restartPolicy", "activeDeadlineSeconds", "nodeName", "hostname"):  # of a pod that ends, or of a single one
-        spec.pop(field, None)
-    spec["terminationGracePeriodSeconds"] = GRACE_SECONDS
-    spec["enableServiceLinks"] = False  # a Service named perennial-… would set variables that are taken for settings
-    inherited = {key: value for key, value in (spec.get("securityContext") or {}).items() if key in _TO_CONTAINERS}
-    if inherited:
-        for container in (*spec["containers"], *(spec.get("initContainers") or ())):
-            container["securityContext"] = {**inherited, **(container.get("securityContext") or {})}
-    container = next(c for c in spec["containers"] if c["name"] == TEMPLATE_CONTAINER)
-    start = math.ceil(model.serving.start_seconds)  # twice as long as it is waited for, then it is started anew
-    container.update(
-        name=CONTAINER,
-        args=[
-            *("--model", model.name, "--version", str(version), "--digest", content),
-            *("--port", str(PORT), "--threads", str(model.serving.threads), "--server", "seldon"),
-        ],
-        env=[
-            *(variable for variable in container.get("env") or () if variable["name"] != "PERENNIAL_HOST"),
-            {"name": "PERENNIAL_HOST", "value": "0.0.0.0"},  # noqa: S104
-        ],
-        ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        resources=_resources(model, container.get("resources") or {}),
-        lifecycle={"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},
-        startupProbe={"httpGet": {"path": "/live", "port": PORT}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": start},
-        **copy.deepcopy(_PROBES),
-    )  # fmt: skip
-    spec["containers"] = [container, *(c for c in spec["containers"] if c is not container)]
-    return spec
-
-
-def _resources(model: ModelSpec, given: Mapping[str, Any]) -> Json:
-    """Limits are the spec's; what the template asks for stays, and is the limit where it asks for nothing."""
-    limits = {"cpu": f"{round(model.serving.cpus * 1000)}m", "memory": f"{round(model.serving.memory_gb * 1000)}M"}
-    return {"requests": {**limits, **(given.get("requests") or {})}, "limits": {**(given.get("limits") or {}), **limits}}

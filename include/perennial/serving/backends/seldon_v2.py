@@ -1,8 +1,10 @@
 """Renders a model's route for Seldon Core 2 (`mlops.seldon.io/v1alpha1`): a Model for each version, an Experiment for the traffic. Pure.
 
-A Model cannot bring its own container: the scheduler puts it on a Server whose capabilities meet its requirements, and that
-server loads the version's folder from the store. So an installation needs one Server with the capability `perennial`: MLServer
-with a runtime that scores with `perennial.serving.scorer`. Weights of an Experiment are relative, so basis points stand as they are.
+A Model cannot bring its own container: the scheduler puts it on a Server whose capabilities meet its requirements. So an
+installation needs one Server with the capability `perennial`: MLServer with our runtime (`mlserver_runtime`). Seldon's agent
+fetches a folder from the store for each Model, and refuses one without MLServer's own settings, which a version's sealed folder
+has not. So a Model names a folder of two small files that says which version to serve (`mlserver_folder`), and the runtime
+fetches that by its digest. Weights of an Experiment are relative, so basis points stand as they are.
 An idle version is a Model that the Experiment does not name: no request of the model's can reach it.
 """
 
@@ -13,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from perennial.errors import SettingMissing
-from perennial.serving.backends.seldon_v1 import MODEL, ROUTE, VERSION, name_of, route_text
+from perennial.serving.backends.written_route import MODEL, ROUTE, VERSION, name_of, route_text
+from perennial.serving.mlserver_folder import Told
 from perennial.serving.route import Route
 from perennial.specs import ModelSpec
 
@@ -29,6 +32,11 @@ _STORAGE = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 def model_name(model: ModelSpec, version: int) -> str:
     """Name of a version's Model."""
     return f"{name_of(model)}-v{version}"
+
+
+def told(model: ModelSpec, route: Route, version: int) -> Told:
+    """What a server is told of a version of a route."""
+    return Told(model.name, version, route.digests[version])
 
 
 def render(model: ModelSpec, route: Route, namespace: str, store: str) -> list[Json]:
@@ -76,20 +84,17 @@ def faults(documents: list[Json]) -> list[str]:
 
 def _model(model: ModelSpec, route: Route, version: int, namespace: str, store: str) -> Json:
     serving = model.serving
-    digest = route.digests[version]
-    given = {"model": model.name, "version": str(version), "digest": digest}
     scaled = {"minReplicas": serving.replicas, "maxReplicas": serving.max_replicas} if serving.max_replicas > serving.replicas else {}
     return {
         "apiVersion": API_VERSION,
         "kind": "Model",
         "metadata": _metadata(model, model_name(model, version), namespace, {VERSION: str(version)}),
         "spec": {
-            "storageUri": f"{store.rstrip('/')}/models/{model.name}/versions/{digest}",
+            "storageUri": f"{store.rstrip('/')}/{told(model, route, version).prefix}",
             "requirements": [CAPABILITY],
             "memory": f"{round(serving.memory_gb * 1000)}M",
             "replicas": serving.replicas,
             **scaled,
-            "parameters": [{"name": name, "value": value} for name, value in given.items()],
         },
     }
 

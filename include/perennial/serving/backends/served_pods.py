@@ -70,10 +70,10 @@ def complete(deployment: Mapping[str, Any]) -> bool:
     return seen and wanted > 0 and counts == [wanted] * 3
 
 
-def trouble(deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]) -> Trouble:
+def trouble(deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]], operator: str) -> Trouble:
     """Why a version does not serve, according to Kubernetes."""
     if not deployments:
-        return Trouble("the operator of Seldon Core has made no Deployment for it: its log says why")
+        return Trouble(f"{operator} has made no Deployment for it: its log says why")
     for pod in pods:
         if not leaving(pod) and (sentence := _of_pod(pod)):
             return sentence

@@ -57,6 +57,7 @@ class Installer:
             return subprocess.CompletedProcess(command, 1, "", "error: no route to host")
         if "venv" in command[1:3]:
             (Path(command[-1]) / "bin").mkdir(parents=True)
+            (Path(command[-1]) / "lib/python3.11/site-packages").mkdir(parents=True)
         return subprocess.CompletedProcess(command, 0, "", "")
 
 
@@ -356,3 +357,23 @@ def test_what_is_added_is_told_apart_from_the_lock():
         "holidays==0.60",
         "ours @ git+https://example.org/ours@0123",
     ]
+
+
+def test_the_environment_of_an_image_is_made_where_it_is_asked_for(home: Path, installer: Installer) -> None:
+    """DE-09, SC-01: `make setup` leaves MLServer's out; it is made from its lock when asked for, once, and again when that changes."""
+    environments.main()
+    assert not (home / "venvs/mlserver").exists()
+
+    def asked() -> int:
+        installer.calls.clear()
+        environments.make_on_demand(home, "mlserver")
+        return sum("sync" in call for call in installer.calls)
+
+    assert [asked(), asked()] == [1, 0]
+    environments.IMAGE_LOCKS["mlserver"].write_text("mlserver==2\n")
+    assert [asked(), asked()] == [1, 0]
+    site = home / "venvs/mlserver/lib/python3.11/site-packages"
+    assert (site / "perennial.pth").read_text() == f"{environments.ROOT / 'include'}\n"
+    (home / "venvs/tools" / environments.STAMP).unlink()
+    with pytest.raises(environments.SetupError, match="made with the tools of `make setup`, which has not run"):
+        environments.make_on_demand(home, "mlserver")

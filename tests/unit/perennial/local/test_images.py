@@ -72,7 +72,9 @@ def test_every_image_is_built_with_the_first_builder(machine, capsys):
     """DE-04, SY-26: docker goes before podman, that before buildah; the version is the tag."""
     assert images.main() == 0
     built = machine.started("docker", "build")
-    assert [c[c.index("--tag") + 1] for c in built][:3] == [f"perennial/{n}:{images.version()}" for n in ("airflow", "serving", "workload")]
+    assert [c[c.index("--tag") + 1] for c in built][:4] == [
+        f"perennial/{n}:{images.version()}" for n in ("airflow", "mlserver", "serving", "workload")
+    ]
     assert "Built perennial/workload" in capsys.readouterr().out
     assert not machine.started("docker", "push")
 
@@ -211,7 +213,7 @@ def test_a_project_is_part_of_every_image(machine, ours, monkeypatch):
     assert images.main() == 0
     given = machine.context["workload"]
     assert [file for file in given if file.startswith(("projects/", "extra/", "wheels/"))] == [
-        "extra/airflow.txt", "extra/serving.txt", "extra/workload.txt", "projects/ours/dags/own.py",
+        "extra/airflow.txt", "extra/mlserver.txt", "extra/serving.txt", "extra/workload.txt", "projects/ours/dags/own.py",
         "projects/ours/include/perennial_datasets/rides.py", "projects/ours/requirements/workload.txt",
         "wheels/holidays-0.60-py3-none-any.whl",
     ]  # fmt: skip
@@ -411,3 +413,11 @@ def test_the_health_check_asks_the_port_of_the_arguments(tmp_path, code, healthy
         server.server_close()
     assert (done.returncode == 0) == healthy, done.stderr
     assert healthy or f"/live on port {port} does not answer" in done.stdout
+
+
+def test_what_scores_is_the_same_in_both_servers_images():
+    """SE-01, DE-01: MLServer's lock has the serving lock's versions of what encodes and scores, so that both give the same bits."""
+    ours, theirs = (dict(line.split("==") for line in images.LOCKS[name].read_text().splitlines()) for name in ("serving", "mlserver"))
+    scoring = ("numpy", "onnxruntime", "orjson", "pillow")
+    assert {name: theirs[name] for name in scoring} == {name: ours[name] for name in scoring}
+    assert theirs["mlserver"] == "1.7.1"

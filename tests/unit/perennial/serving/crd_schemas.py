@@ -1,4 +1,6 @@
-"""The schemas of Seldon's own objects, strict: a field that a schema does not know is an error, as the API server would drop it."""
+"""The schemas of the objects of Seldon, KServe and the Gateway API, strict: a field that a schema does not know is an error, as the API
+server would drop it. They are data of their projects, with their licences, and lie beside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,26 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import perennial
 
-BESIDE = Path(perennial.__file__).resolve().parents[3] / "shared" / "crds"
+BESIDE = Path(perennial.__file__).resolve().parents[3] / "shared"
+# Whose schemas -> folder beside the checkout, and the variable that names another.
+PLACES = {
+    "Seldon": ("crds", "PERENNIAL_SELDON_CRDS"),
+    "KServe": ("schemas/kserve", "PERENNIAL_KSERVE_CRDS"),
+    "the Gateway API": ("schemas/gateway-api", "PERENNIAL_GATEWAY_CRDS"),
+}
 
 
-def folder() -> Path | None:
-    """Where the schemas are: PERENNIAL_SELDON_CRDS, or beside the checkout; None if they are at neither."""
-    named = os.environ.get("PERENNIAL_SELDON_CRDS")
-    place = Path(named) if named else BESIDE
-    return place if any(place.rglob("*.yaml")) else None
-
-
-WHY_NOT = f"Seldon's schemas are not at {BESIDE}: name their folder by PERENNIAL_SELDON_CRDS to check what is rendered"
+def folder(whose: str = "Seldon") -> Path:
+    """Where the schemas are; the test is skipped where they are not."""
+    beside, variable = PLACES[whose]
+    place = Path(os.environ.get(variable) or BESIDE / beside)
+    if not any(place.rglob("*.yaml")):
+        pytest.skip(f"The schemas of {whose} are not at {place}: name their folder by {variable} to check what is rendered")
+    return place
 
 
 @functools.cache

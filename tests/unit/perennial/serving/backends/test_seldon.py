@@ -17,12 +17,14 @@ import pytest
 import yaml
 
 from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, SettingMissing
-from perennial.serving.backends import open_backend, seldon, seldon_core2, seldon_v1, served_pods
+from perennial.serving import mlserver_folder
+from perennial.serving.backends import open_backend, seldon, seldon_core2, seldon_v1, served_pods, versions_in_pods, written_route
 from perennial.serving.route import WHOLE, Route
 from perennial.settings import Settings
+from perennial.store import open_store
 from perennial.testing import small_model
 
-from .small_kubernetes import SmallKubernetes
+from .....small_kubernetes import SmallKubernetes
 from .test_seldon_v1 import DIGESTS, TEMPLATE
 
 MODEL = small_model()
@@ -88,7 +90,7 @@ class SmallCluster:
                 del self.api.objects[kind, name]
         now = datetime.now(timezone.utc).isoformat()
         for p in predictors:
-            labels = {seldon_v1.MODEL: MODEL.name, seldon_v1.VERSION: p["name"][1:]}
+            labels = {written_route.MODEL: MODEL.name, written_route.VERSION: p["name"][1:]}
             well = int(p["name"][1:]) not in self.sick
             counts = {"observedGeneration": 9, "updatedReplicas": 1, "replicas": 1, "readyReplicas": int(well)}
             meta = {"name": p["name"], "labels": labels}
@@ -125,11 +127,11 @@ def world(tmp_path, monkeypatch):
     world = SmallCluster(tmp_path)
     (tmp_path / "kubeconfig").write_text(world.api.kubeconfig())
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr(seldon, "_PROBE_SECONDS", 0)
-    monkeypatch.setattr(seldon, "TAKE_UP_SECONDS", 1.0)
+    monkeypatch.setattr(versions_in_pods, "_PROBE_SECONDS", 0)
+    monkeypatch.setattr(versions_in_pods, "TAKE_UP_SECONDS", 1.0)
 
     def ask(pod, port, seconds):
-        version = int(pod["metadata"]["labels"][seldon_v1.VERSION])
+        version = int(pod["metadata"]["labels"][written_route.VERSION])
         said = {"ready": version not in world.sick, "refused": False, "reason": "loading", "digest": DIGESTS[version]}
         return {**said, **world.said.get(version, {})} if world.said.get(version, ()) is not None else None
 
@@ -324,7 +326,7 @@ def test_what_the_api_refuses_is_one_sentence(world, monkeypatch, tmp_path):
         with pytest.raises(ServiceUnreachable, match=words):
             backend.route(MODEL)
     world.api.refused = {}
-    with pytest.raises(ServiceUnreachable, match=r"knows no unicorns of example\.com: Seldon Core is not installed there"):
+    with pytest.raises(ServiceUnreachable, match=r"knows no unicorns of example\.com: its kind is not installed there"):
         backend.api._call("GET", "/apis/example.com/v1/namespaces/models/unicorns/y", "get unicorns")
     gone = tmp_path / "gone"
     gone.write_text(world.api.kubeconfig().replace(world.api.url, "http://127.0.0.1:9"))
@@ -336,8 +338,18 @@ def test_what_the_api_refuses_is_one_sentence(world, monkeypatch, tmp_path):
         seldon.SeldonBackend(world.settings)
 
 
-def test_core_2_makes_models_before_the_experiment_names_them(world):
-    """DE-06: Models first, then the Experiment, then what left goes; repeated it writes nothing, and two writers do not both win."""
+@pytest.fixture
+def core_2_store(world, monkeypatch):
+    """What stands for the bucket."""
+    store = open_store(world.settings.store)
+    monkeypatch.setattr(seldon_core2, "open_store", lambda address: store)
+    return store
+
+
+def test_core_2_makes_models_before_the_experiment_names_them(world, core_2_store):
+    """DE-06, SC-01: What servers are told is in the store first, then Models, then the Experiment, then what left goes; repeated it writes
+    nothing, and two writers do not both win.
+    """
     settings = world.settings.model_copy(update={"store": "s3://bucket"})
     backend = seldon_core2.Core2Backend(settings)
     world.operator = False
@@ -345,6 +357,9 @@ def test_core_2_makes_models_before_the_experiment_names_them(world):
     order = []
     world.api.after_write.append(lambda api: order.append(sorted(name for _, name in api.objects)))
     backend.apply(MODEL, CANARY)
+    told = mlserver_folder.Told(MODEL.name, 2, DIGESTS[2])
+    assert json.loads(core_2_store.read(f"{told.prefix}/version.json")) == {"model": MODEL.name, "version": 2, "digest": DIGESTS[2]}
+    assert json.loads(core_2_store.read(f"{told.prefix}/model-settings.json"))["implementation"] == mlserver_folder.RUNTIME
     assert order == [["small-delays-v1"], ["small-delays-v1", "small-delays-v2"], ["small-delays", "small-delays-v1", "small-delays-v2"]]
     assert backend.route(MODEL) == Route({1: 5000, 2: 5000}, None, {v: DIGESTS[v] for v in (1, 2)}, 1)
     backend.apply(MODEL, CANARY)
@@ -357,8 +372,8 @@ def test_core_2_makes_models_before_the_experiment_names_them(world):
         backend._share(before, experiment)
 
 
-def test_core_2_is_ready_when_it_says_so_of_the_newest_description(world):
-    """DE-11: An old status, a missing Model and the message of a failed one are told; the counters are those of Seldon's agents."""
+def test_core_2_is_ready_when_it_says_so_of_the_newest_description(world, core_2_store):
+    """DE-11: An old status, a missing Model and the message of a failed one are told; the counters are those of our runtime."""
     backend = seldon_core2.Core2Backend(world.settings.model_copy(update={"store": "s3://bucket"}))
     world.operator = False
     with pytest.raises(ServiceUnreachable, match="is not among the versions that run"):
@@ -375,10 +390,14 @@ def test_core_2_is_ready_when_it_says_so_of_the_newest_description(world):
     say("models", "small-delays-v1", "False", "no server has the capability")
     with pytest.raises(ServiceUnreachable, match="small-delays-v1 of models is not ready: no server has the capability"):
         backend.wait_ready(MODEL, 1, 0.1)
+    why = "Version 1 of small_delays must not serve. Golden row 3 scores 0.1 here and scored 0.4 in training."
+    say("models", "small-delays-v1", "False", f"load failed: {why}")
+    with pytest.raises(ReleaseRefused) as refused:
+        backend.wait_ready(MODEL, 1, 60)
+    assert str(refused.value) == why
     say("models", "small-delays-v1", "True")
     backend.wait_ready(MODEL, 1, 1)
-    agent = {"namespace": "models", "model": "small-delays-v1", "pod": "mlserver-0", "code": "200"}
-    world.figures = [("seldon_model_infer_total{", agent, 7), ("seldon_model_infer_total{", {**agent, "code": "500"}, 1)]
+    world.count(1, "mlserver-0", c200=7, c500=1)
     backend.settings = world.settings
     arm = backend.observe(MODEL)[1]
     assert (arm.requests, arm.errors, arm.healthy) == (8, 1, True)

@@ -4,11 +4,11 @@ import pytest
 
 from perennial.errors import SettingMissing
 from perennial.serving.backends import seldon_v2
-from perennial.serving.backends.seldon_v1 import read_route
+from perennial.serving.backends.written_route import read_route
 from perennial.serving.route import Route
 from perennial.testing import small_model
 
-from ..crd_schemas import WHY_NOT, folder, problems
+from ..crd_schemas import folder, problems
 from .test_seldon_v1 import DIGESTS, ROUTES, routes
 
 
@@ -22,8 +22,7 @@ def rendered(route, store="s3://bucket/perennial", **serving):
 @pytest.mark.parametrize("serving", [{}, {"replicas": 2, "max_replicas": 6}], ids=["one", "many"])
 def test_every_field_is_one_that_the_schema_knows(route, serving):
     """DE-06: Nothing that is rendered would be refused or silently dropped by the API server."""
-    if (place := folder()) is None:
-        pytest.skip(WHY_NOT)
+    place = folder()
     models, experiment = rendered(route, **serving)
     assert {name: problems(document, place) for name, document in {**models, "": experiment}.items()} == {
         name: [] for name in (*models, "")
@@ -42,13 +41,13 @@ def test_weights_are_exact_and_idle_versions_out_of_reach(route):
     assert read_route(experiment) == Route(route.weights, route.shadow, {v: DIGESTS[v] for v in route.versions}, route.champion)
 
 
-def test_a_model_is_the_versions_folder_in_the_store():
-    """DE-06: The servers fetch the sealed folder themselves, and are told which version it is."""
+def test_a_model_is_a_folder_that_says_which_version():
+    """DE-06, SC-01: Seldon's agent fetches what MLServer is told; another content of a version is another folder, loaded anew."""
     models, _ = rendered(ROUTES["canary"])
     spec = models["small-delays-v2"]["spec"]
-    assert spec["storageUri"] == f"s3://bucket/perennial/models/small_delays/versions/{DIGESTS[2]}"
+    assert spec["storageUri"] == f"s3://bucket/perennial/mlserver/small_delays/v2-{DIGESTS[2][:12]}"
+    assert "parameters" not in spec
     assert spec["requirements"] == ["perennial"]
-    assert {"name": "digest", "value": DIGESTS[2]} in spec["parameters"]
 
 
 def test_a_folder_is_no_store_for_servers_elsewhere():

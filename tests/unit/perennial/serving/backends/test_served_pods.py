@@ -80,16 +80,16 @@ UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes
 )  # fmt: skip
 def test_the_cause_is_named(pods, words, died):
     """MN-18: The sentence is what a person would look for."""
-    found = served_pods.trouble([deployment(ready=0)], pods)
+    found = served_pods.trouble([deployment(ready=0)], pods, "the operator")
     assert words in found.sentence
     assert found.died == died
 
 
 def test_what_keeps_pods_from_being_made_is_named():
     """MN-18: No Deployment is the operator's doing; a quota shows on the Deployment."""
-    assert "has made no Deployment" in served_pods.trouble([], []).sentence
+    assert "the operator has made no Deployment" in served_pods.trouble([], [], "the operator").sentence
     refused = deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}])
-    assert "no pod of it may be made: exceeded quota: small" in served_pods.trouble([refused], []).sentence
+    assert "no pod of it may be made: exceeded quota: small" in served_pods.trouble([refused], [], "the operator").sentence
 
 
 def test_ready_counts_from_the_condition():

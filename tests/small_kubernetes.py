@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Json = dict[str, Any]
-KINDS = {"seldondeployments", "models", "experiments", "deployments", "pods"}
+KINDS = {"seldondeployments", "models", "experiments", "inferenceservices", "httproutes", "deployments", "pods"}
 
 
 class SmallKubernetes:
@@ -23,6 +23,7 @@ class SmallKubernetes:
         self.after_write: list[Any] = []  # called with the API after each change
         self.writes = 0
         self._number = 100
+        self._one_at_a_time = threading.RLock()
         small = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -68,16 +69,17 @@ class SmallKubernetes:
         return found
 
     def _answer(self, request: Any) -> None:
-        status, body = self._do(request.command, urlsplit(request.path), request)
+        length = int(request.headers.get("Content-Length") or 0)
+        sent = json.loads(request.rfile.read(length)) if length else None
+        with self._one_at_a_time:
+            status, body = self._do(request.command, urlsplit(request.path), sent)
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         request.send_response(status)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)
 
-    def _do(self, method: str, address: Any, request: Any) -> tuple[int, Any]:
-        length = int(request.headers.get("Content-Length") or 0)
-        body = json.loads(request.rfile.read(length)) if length else None
+    def _do(self, method: str, address: Any, body: Any) -> tuple[int, Any]:
         if method in self.refused:
             status, message = self.refused[method]
             return status, {"message": message, "details": {"name": "x"}}
@@ -90,7 +92,8 @@ class SmallKubernetes:
             return (200, found) if found is not None else (400, {"message": "previous terminated container not found", "details": {}})
         if method == "GET" and not name:
             wanted = dict(pair.split("=") for pair in parse_qs(address.query)["labelSelector"][0].split(","))
-            items = [o for (k, _), o in self.objects.items() if k == kind and wanted.items() <= o["metadata"].get("labels", {}).items()]
+            there = list(self.objects.items())
+            items = [o for (k, _), o in there if k == kind and wanted.items() <= o["metadata"].get("labels", {}).items()]
             return 200, {"items": items}
         name = name or body["metadata"]["name"]
         live = self.objects.get((kind, name))
