@@ -59,6 +59,7 @@ MODULES = {
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
     "contracts": _mirrored("registry/contracts"),
+    "fallback": _mirrored("serving/fallback"),
     "limits": _mirrored("registry/limits"),
     "probe": _mirrored("serving/probe"),
     "generated_inputs": _mirrored("serving/generated_inputs"),

@@ -66,7 +66,7 @@ LEARNER_CODE: dict[str, tuple[str, ...]] = {
     "onnx": ("training/learners/onnx.py",),
 }
 JOIN_CODE = ("data/joins.py", "data/past_rows.py")  # what finds the values of other tables, for models that join some
-_SPEC_FILES = ("spec.py", "__init__.py")  # of a model's folder: a spec counts by its parameters
+_SPEC_FILES = ("spec.py", "__init__.py", "fallback.py")  # of a model's folder, which no training runs: a spec counts by its parameters
 _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 

@@ -22,7 +22,7 @@ from perennial.local import airflow_programs, callers, machine_gauges, refusals
 from perennial.local.airflow_api import AirflowApi
 from perennial.local.supervisor import Supervisor
 from perennial.serving import envoy
-from perennial.serving.backends.local import read_state, server_socket
+from perennial.serving.backends.local import FALLBACK_NUMBER, read_state, server_socket
 from perennial.settings import Settings
 from perennial.sockets import get
 from perennial.store import open_store
@@ -125,8 +125,12 @@ class MetricsServer(FiguresServer):
         for model, known in sorted(read_state(self.settings).items()):
             for version in filter(None, known["versions"]):  # the champion's new process has the figures of its version: once is enough
                 parts[envoy.cluster_name(model, version)] = (server_socket(self.settings, model, version), "/metrics")
+            if known.get("fallback"):
+                parts[envoy.fallback_name(model)] = (server_socket(self.settings, model, FALLBACK_NUMBER), "/metrics")
         with ThreadPoolExecutor(max_workers=8) as pool:
             texts = dict(zip(parts, pool.map(lambda part: _text(*part), parts.values()), strict=True))
+        for name in [name for name, (_, path) in parts.items() if path == "/metrics" and name.endswith("-fallback")]:
+            texts[name] = of_fallback(texts[name])
         has_airflow = airflow_programs.API_SERVER in running  # in a container of the platform it runs elsewhere
         known_gauges = {name: remembered.get() for name, remembered in self._gauges.items() if name != "airflow" or has_airflow}
         answers = {name: told is not None for name, told in {**texts, **known_gauges}.items()}
@@ -139,6 +143,11 @@ class MetricsServer(FiguresServer):
             *(gauge for made in known_gauges.values() for gauge in made or ()),
         ]
         return merged([gauges.text(own), *(text for text in texts.values() if text is not None)])
+
+
+def of_fallback(text: str | None) -> str | None:
+    """Of the figures of a fallback those that are its own: the others have the labels of the version that it stands in for."""
+    return None if text is None else "".join(f"{line}\n" for line in text.splitlines() if "perennial_fallback_answers_total" in line)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -145,21 +145,25 @@ def set_aside(store: Store, prefix: str) -> SetAside | None:
 def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, table: Table) -> Collected:
     """Take the finished segments of a model's prediction log into its table.
 
-    Columns: prediction_id, model_version, shadow (nobody saw the answer), served_at (UTC), event_time, scores (list of float),
-    milliseconds, unit (the key that the caller named for experiments), and `input_<name>` for each input. Event time and inputs that are
-    times are wall times of the dataset's zone, as in its own table, though Arrow calls them UTC: so days are the same days there and here.
+    Columns: prediction_id, model_version, shadow (no caller saw an answer of the version: it was a shadow's, or a fallback answered),
+    served_at (UTC), event_time, scores (list of float), milliseconds, unit (the key that the caller named for experiments), and
+    `input_<name>` for each input. Event time and inputs that are times are wall times of the dataset's zone, as in its own table, though
+    Arrow calls them UTC: so days are the same days there and here.
     """
 
     fields = _fields(model, dataset)
 
     def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         rows, damaged = read_lines(files, fields)
-        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": pc.fill_null(rows["shadow"], False)}
+        of_no_version = pc.is_in(rows["fallback"], pa.array(["constant", "rule"]))  # as little the version's answers as a shadow's are
+        shadow = pc.or_(pc.fill_null(rows["shadow"], False), pc.fill_null(of_no_version, False))
+        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": shadow}
         for name, values in filled.items():
             rows = rows.set_column(rows.column_names.index(name), name, values)
-        return rows.drop_columns(["line", "served_wall"]), damaged
+        return rows.drop_columns(["line", "served_wall", "fallback"]), damaged
 
     def index(rows: pa.Table, number: int) -> None:
         write_ids(store, model.name, number, _requests(rows))
@@ -226,6 +230,7 @@ def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
             required=True,
         ),
         LineField("shadow", "/shadow", *_BOOL),
+        LineField("fallback", "/fallback", ("VARCHAR",), lambda text, _: text, "no text"),
         LineField("served_at", "/time", *TIME, required=True),
         LineField("event_time", "/event_time", ("VARCHAR",), wall_time, "no time"),
         LineField("scores", "/scores", ("ARRAY",), scores, f"no list of {width} numbers", required=True),

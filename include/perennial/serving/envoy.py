@@ -79,7 +79,8 @@ BUCKETS_MS = (
 UNTRACED = {name: {"numerator": 0} for name in ("client_sampling", "random_sampling", "overall_sampling")}
 _TYPE = "type.googleapis.com/envoy."
 _BUFFER = "envoy.filters.http.buffer"
-_BREAKERS = {
+_ALL_AGAIN = {"budget_percent": {"value": 100}, "min_retry_concurrency": 1024}
+_BREAKERS: Json = {
     "thresholds": [
         {
             "max_connections": 1024,
@@ -101,6 +102,7 @@ class Served:
     sockets: dict[int, Path]  # version -> socket of its server; also of versions that are leaving
     route: Route | None
     open_inference: bool = True  # whether its servers speak the Open Inference Protocol, which seldon-core's wrapper does not
+    fallback: Path | None = None  # socket of what answers where versions fail
 
 
 def folder(settings: Settings) -> Path:
@@ -195,18 +197,20 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None) -> list[Json]:
-    """All clusters: two per running version, and the aggregates of each model's route and of the route it had `before`."""
+def clusters(served: Iterable[Served], before: Mapping[str, Served] | None = None) -> list[Json]:
+    """All clusters: two per running version, one of a fallback, and the aggregates of each model's route and of the one it had `before`."""
     by_name: dict[str, Json] = {}
     for model in served:
         for version, socket in sorted(model.sockets.items()):
             for name in (cluster_name(model.model, version), aside_name(model.model, version)):
                 by_name[name] = _cluster(name, socket)
-        for route in (model.route, (before or {}).get(model.model)):
-            if route is not None:
-                for version, then in _pairs(route).items():
-                    name = aggregate_name(cluster_name(model.model, version), then)
-                    by_name[name] = _aggregate(name, [cluster_name(model.model, version), aside_name(model.model, then)])
+        for known in ((before or {}).get(model.model), model):
+            if known is not None and known.fallback is not None:
+                by_name[fallback_name(model.model)] = _cluster(fallback_name(model.model), known.fallback)
+            if known is not None and (route := known.route) is not None:
+                for name, members in _chains(known, route).values():
+                    if len(members) > 1:
+                        by_name[name] = _aggregate(name, members, all_again=known.fallback is not None)
                 for then in _stand_in(route):  # of outcomes, and of an experiment's requests without a unit
                     name = aggregate_name(aside_name(model.model, route.stable), then)
                     by_name[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
@@ -285,6 +289,25 @@ def aggregate_name(cluster: str, then: int) -> str:
     return f"{cluster}-then-v{then}"
 
 
+def fallback_name(model: str) -> str:
+    """The cluster of what answers where versions fail."""
+    return f"{model}-fallback"
+
+
+def _chains(model: Served, route: Route) -> dict[int, tuple[str, list[str]]]:
+    """For each version with traffic the cluster by which it is asked, and whom that asks in turn: it, its stand-in, the fallback."""
+    pairs, chains = _pairs(route), {}
+    for version in (route.stable, *_others(route)):
+        name = cluster_name(model.model, version)
+        members = [name]
+        if version in pairs:
+            name, members = aggregate_name(name, pairs[version]), [*members, aside_name(model.model, pairs[version])]
+        if model.fallback is not None:
+            name, members = f"{name}-or-fallback", [*members, fallback_name(model.model)]
+        chains[version] = name, members
+    return chains
+
+
 def _others(route: Route) -> list[int]:
     """The versions that get a share of the traffic beside the stable one, the greatest share first."""
     others = (v for v, weight in route.weights.items() if weight and v != route.stable)
@@ -345,13 +368,15 @@ def _cluster(name: str, socket: Path) -> Json:
     }
 
 
-def _aggregate(name: str, members: list[str]) -> Json:
+def _aggregate(name: str, members: list[str], *, all_again: bool = False) -> Json:
+    """A cluster that asks its members in turn; with a fallback every request may have to be asked again at once."""
+    breakers = {"thresholds": [{**_BREAKERS["thresholds"][0], "retry_budget": _ALL_AGAIN}]} if all_again else _BREAKERS
     return {
         "@type": f"{_TYPE}config.cluster.v3.Cluster",
         "name": name,
         "connect_timeout": "0.5s",
         "lb_policy": "CLUSTER_PROVIDED",
-        "circuit_breakers": _BREAKERS,  # its own default would allow 3 retries at a time
+        "circuit_breakers": breakers,  # its own default would allow 3 retries at a time
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {"@type": f"{_TYPE}extensions.clusters.aggregate.v3.ClusterConfig", "clusters": members},
@@ -367,7 +392,7 @@ def _model_routes(model: Served) -> list[Json]:
     shared: Json = {
         **common,
         "weighted_clusters": {"clusters": _weighted(model, route)},
-        "retry_policy": _retries_on_the_other(model.timeout_seconds) if _pairs(route) else _retries(),
+        "retry_policy": _policy(model, route),
     }
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
@@ -461,12 +486,8 @@ def _weighted(model: Served, route: Route) -> list[Json]:
     not be compared.
     """
     again = [_header("x-envoy-retry-on", "5xx")]
-    pairs = _pairs(route)
     shares: list[Json] = []
-    for version in (route.stable, *_others(route)):
-        name = cluster_name(model.model, version)
-        if version in pairs:
-            name = aggregate_name(name, pairs[version])
+    for version, (name, _) in _chains(model, route).items():
         shares.append(
             {
                 "name": name,
@@ -479,6 +500,16 @@ def _weighted(model: Served, route: Route) -> list[Json]:
 
 def _header(key: str, value: str) -> Json:
     return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _policy(model: Served, route: Route) -> Json:
+    """When a prediction is asked again, of whom `_chains` says."""
+    policy = _retries_on_the_other(model.timeout_seconds) if _pairs(route) else _retries()
+    if model.fallback is None:
+        return policy
+    members = max(len(members) for _, members in _chains(model, route).values())
+    share = f"{model.timeout_seconds / members:g}s"
+    return {**policy, "retry_on": f"{policy['retry_on']},5xx", "num_retries": members - 1, "per_try_timeout": share}
 
 
 def _retries_on_the_other(timeout_seconds: float) -> Json:

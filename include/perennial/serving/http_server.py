@@ -23,7 +23,7 @@ import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from perennial.serving.limits import KEEP_ALIVE_SECONDS, MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, RUN_HEADER
+from perennial.serving.limits import FALLBACK, KEEP_ALIVE_SECONDS, MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, RUN_HEADER
 from perennial.serving.open_inference import OpenInferenceForm, model_metadata, server_metadata
 from perennial.serving.refused import FORMS, Refused, bad_request, form_sent, too_large
 from perennial.serving.served_version import VERSION_HEADER, ServedVersion
@@ -112,6 +112,7 @@ class HttpServer:
             (b"content-length", str(len(reply.body)).encode()),
             (VERSION_HEADER.encode(), self.version),
             *((name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()),
+            *([(FALLBACK.encode(), self.served.fallback.encode())] if self.served.fallback else []),
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": start})
         await send({"type": "http.response.body", "body": reply.body})

@@ -53,12 +53,14 @@ class OpenInferenceForm:
             SCORES: {"name": SCORES, "datatype": "FP64", "shape": [rows, columns], "data": scored.scores.ravel()},
             NAMES: {"name": NAMES, "datatype": "BYTES", "shape": [columns], "data": scored.names},
         }
+        parameters = {"ignored": ", ".join(scored.ignored_shown)} if scored.ignored else {}
+        parameters |= {"fallback": scored.fallback} if scored.fallback else {}
         return orjson.dumps(
             {
                 "model_name": scored.model,
                 "model_version": str(scored.version),
                 "id": scored.id,
-                **({"parameters": {"ignored": ", ".join(scored.ignored_shown)}} if scored.ignored else {}),
+                **({"parameters": parameters} if parameters else {}),
                 "outputs": [outputs[name] for name in self.wanted],
             },
             option=orjson.OPT_SERIALIZE_NUMPY,

@@ -21,9 +21,9 @@ class PredictionLog:
     """`predictions/<model>/<segment>.jsonl`: one line per scored row, of a served answer or of a shadow's.
 
     A line: `{"id", "model", "version", "time", "event_time", "row": {...}, "scores": [...], "ms"}` and `"shadow": true` where nobody
-    saw the answer; `"unit"` where the caller named the unit that an experiment would share out; `"trace"` with the identity of the
-    request's trace where spans are sent; where the server looked for what joins bring, `"joined": {"<join>": {"state", "age_seconds"}}`.
-    A kill -9 loses what was answered in the last second.
+    saw the answer, `"fallback": "constant"` where it stands in for one that failed; `"unit"` where the caller named the unit that an
+    experiment would share out; `"trace"` with the identity of the request's trace where spans are sent; where the server looked for what
+    joins bring, `"joined": {"<join>": {"state", "age_seconds"}}`. A kill -9 loses what was answered in the last second.
     """
 
     def __init__(self, store: Store, model: str, version: int, **limits: Any) -> None:
@@ -43,6 +43,7 @@ class PredictionLog:
         found: Mapping[int, Mapping[str, Found]] | None = None,
         unit: str | None = None,
         trace: str = "",
+        fallback: str = "",
     ) -> bool:
         """Hand one answer over; row i gets the id `<puid>-<i>`. Never waits; False if the log is full and the answer was dropped."""
         now = datetime.now(timezone.utc).isoformat()
@@ -61,6 +62,8 @@ class PredictionLog:
                 fixed["unit"] = unit
             if trace:
                 fixed["trace"] = trace
+            if fallback:
+                fixed["fallback"] = fallback
             return b"".join(
                 orjson.dumps(
                     {"id": f"{puid}-{place}", **fixed, "row": row, "scores": row_scores, **_joined((found or {}).get(place))},

@@ -51,6 +51,7 @@ class ServedVersion:
         self.store = open_store(self.settings.store)
         self.ready = False
         self.joined: JoinedValues | None = None
+        self.fallback = ""  # how its answers stand in for those of a version that failed; empty if they do not
         self.refused = False  # not ready, and starting again would not help
         self.reason = "The version is being loaded."
         self.metrics = ServerMetrics(model, self.version)
@@ -67,10 +68,11 @@ class ServedVersion:
             RuntimeError: the store does not answer. Never AttributeError: Seldon's wrapper takes that for a class without `load`.
         """
         try:
+            place = f"{self.version}-fallback" if self.fallback else str(self.version)  # two processes that start at once write apart
             folder = version_folder.fetch(
-                self.store, self.model, self.digest, self.settings.home / "serving" / "versions" / self.model / str(self.version)
+                self.store, self.model, self.digest, self.settings.home / "serving" / "versions" / self.model / place
             )
-            self.scorer = Scorer(Path(folder))
+            self.scorer = self.loaded(Path(folder))
             difference = self.scorer.replay()
         except (ScoringFailed, StoredDataDamaged, UnknownName) as error:
             difference = str(error)
@@ -92,6 +94,10 @@ class ServedVersion:
             return
         self.ready, self.reason = True, ""
         log.info("Version %d of %s is ready: its golden rows score as they did in training.", self.version, self.model)
+
+    def loaded(self, folder: Path) -> Scorer:
+        """What scores, of the version's folder. Raises ScoringFailed."""
+        return Scorer(folder)
 
     def close(self) -> None:
         """Write what the logs still hold."""
@@ -131,7 +137,7 @@ class ServedVersion:
             note(status=503)
             self.metrics.count("503", time.perf_counter() - begun, counts)
             raise
-        answer = form.write(Scored(self.model, self.version, self.scorer.names, puid, scores, request.ignored))
+        answer = form.write(Scored(self.model, self.version, self.scorer.names, puid, scores, request.ignored, self.fallback))
         seconds = time.perf_counter() - begun
         self.metrics.count("200", seconds, counts)
         note(status=200, rows=len(request.rows), prediction=puid, counts=counts)
@@ -153,7 +159,10 @@ class ServedVersion:
             found=request.found,
             unit=unit_of(headers.get(UNIT)),
             trace=tracing.trace_id(),
+            fallback=self.fallback,
         )
+        if self.fallback:
+            self.metrics.count_fallback(self.fallback)
         return answer
 
     def take_outcome(self, body: bytes) -> bytes:

@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--grpc-port", type=int, help="port of the Open Inference Protocol over gRPC (none: it comes by the gateway)")
     parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
     parser.add_argument("--server", choices=["open", "seldon"], default="open", help="this project's server, or seldon-core's wrapper")
+    parser.add_argument(
+        "--fallback", default="", choices=["", "constant", "rule", "last_good"], help="answer in the stead of one that fails"
+    )
+    parser.add_argument("--fallback-scores", default="", help="of a constant, JSON by name")
+    parser.add_argument("--fallback-rule", default="", help="of a rule, the file with its function scores")
     given = parser.parse_args(arguments)
     if given.grpc_port is not None and given.server == "seldon":
         parser.error("--grpc-port is for --server open: the wrapper hangs at its end when it serves gRPC")
@@ -47,7 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
     from perennial.settings import Settings
 
     settings = Settings.from_environment()
-    served = ServedVersion(given.model, given.version, given.digest, settings)
+    served: ServedVersion
+    if given.fallback in ("constant", "rule"):
+        from perennial.serving.fallback_version import FallbackVersion
+
+        served = FallbackVersion(given.model, given.version, given.digest, settings, given.fallback_scores, given.fallback_rule)
+    else:
+        served = ServedVersion(given.model, given.version, given.digest, settings)
+    served.fallback = given.fallback
     (_serve_with_wrapper if given.server == "seldon" else _serve)(given, served, settings)
 
 

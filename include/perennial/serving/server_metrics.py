@@ -30,6 +30,12 @@ class ServerMetrics:
             "perennial_prediction_seconds", "Time to answer a prediction request, s.", names, buckets=_SECONDS, registry=self.registry
         ).labels(**labels)
         self.outcomes = Counter("perennial_outcomes", "Outcomes stored.", names, registry=self.registry).labels(**labels)
+        self._fallback = Counter(
+            "perennial_fallback_answers",
+            "Prediction requests answered in the stead of a version that failed, by kind of the fallback.",
+            [*names, "kind"],
+            registry=self.registry,
+        )
         self.dropped = Gauge(
             "perennial_prediction_log_dropped", "Answers that the prediction log had no room for.", names, registry=self.registry
         ).labels(**labels)
@@ -37,6 +43,10 @@ class ServerMetrics:
     def count_found(self, join: str, state: str) -> None:
         """Count a row for which a join was asked for its columns."""
         self._found.labels(join=join, state=state, **self._labels).inc()
+
+    def count_fallback(self, kind: str) -> None:
+        """Count an answer that stands in for that of a version that failed."""
+        self._fallback.labels(kind=kind, **self._labels).inc()
 
     def count(self, code: str, seconds: float, counts: bool) -> None:
         """Count one answer, unless nobody had asked."""

@@ -29,6 +29,7 @@ class Scored:
     id: str
     scores: np.ndarray  # float64 [rows, names]
     ignored: tuple[str, ...] = ()  # fields of the request that the version does not know
+    fallback: str = ""  # how it stands in for the answer of a version that failed; empty if it does not
 
     @property
     def ignored_shown(self) -> list[str]:
@@ -60,6 +61,8 @@ class SeldonForm:
         tags: dict[str, Any] = {"model": scored.model, "version": scored.version}
         if scored.ignored:
             tags["ignored"] = scored.ignored_shown
+        if scored.fallback:
+            tags["fallback"] = scored.fallback
         return orjson.dumps(
             {"data": {"names": scored.names, "ndarray": scored.scores}, "meta": {"puid": scored.id, "tags": tags}},
             option=orjson.OPT_SERIALIZE_NUMPY,

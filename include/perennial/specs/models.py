@@ -355,6 +355,13 @@ class ModelSpec(Named):
         return self
 
     @model_validator(mode="after")
+    def _fallback_fits_the_task(self) -> ModelSpec:
+        names = self.classes or {"regression": ("value",), "anomaly": ("score", "alarm")}[self.task]
+        if self.serving.fallback_scores and set(self.serving.fallback_scores) != set(names):
+            raise ValueError(f"serving.fallback_scores must name {', '.join(names)} and nothing else")
+        return self
+
+    @model_validator(mode="after")
     def _rules_fit_the_task(self) -> ModelSpec:
         for rule in self.monitoring.rules:
             if self.classes and rule.of not in self.classes:

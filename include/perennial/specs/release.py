@@ -163,12 +163,27 @@ class ServingSpec(Spec):
     )
     max_replicas: int = Field(default=1, ge=1, description="Maximum number of replicas of a version, scaled by CPU load (Kubernetes).")
 
+    fallback: Literal["none", "constant", "last_good", "rule"] = Field(
+        default="none",
+        description="What callers get where the version that should answer fails, is gone or hangs (docs/serving.md), on one machine. "
+        "`constant`: `fallback_scores`. `last_good`: the answer of the last good version, which is kept warm. `rule`: that of `scores` in "
+        "`fallback.py` of the model's folder.",
+    )
+    fallback_scores: dict[str, float] = Field(
+        default={}, description="With `fallback` `constant`: the score of each class, or `value` of a regression, for every row."
+    )
     limits: dict[Limited, LimitSpec] = Field(
         default={},
         description="What a version may take at most (docs/limits.md), measured before it is registered and before it gets traffic. "
         "`p95_ms`: 95th percentile of the time to answer a request of one row on a free CPU, milliseconds; `memory_mb` and `folder_mb`: "
         "memory of the process that answers and size of the version's folder, MB of 2^20 bytes; `joules`: energy of 1,000 such requests.",
     )
+
+    @model_validator(mode="after")
+    def _fallback_has_scores(self) -> ServingSpec:
+        if (self.fallback == "constant") != bool(self.fallback_scores):
+            raise ValueError('fallback_scores belong to fallback="constant": give both or neither')
+        return self
 
     @model_validator(mode="after")
     def _replicas_rise(self) -> ServingSpec:

@@ -63,7 +63,7 @@ def inspected(settings: Settings, store: Store, spec: ModelSpec, digest: str) ->
     if not golden["matches"]:
         return check, []
     broken = breaches(contracts, [(status, document) for status, document in answer["answers"]])
-    return check, [*_checks(settings, store, spec, digest, answer, f"in {where}"), *kept(contracts, broken)]
+    return check, [*_checks(settings, store, spec, digest, answer, f"in {where}"), *kept(contracts, broken), *_fallback(settings, spec)]
 
 
 def inspect_server(settings: Settings, store: Store, spec: ModelSpec, backend: Backend, version: int, digest: str) -> None:
@@ -101,6 +101,14 @@ def _checks(settings: Settings, store: Store, spec: ModelSpec, digest: str, answ
         Check("generated inputs", not found.failure, found.sentence, counts),
         *within_limits(spec.serving.limits, measured, where, energy),
     ]
+
+
+def _fallback(settings: Settings, spec: ModelSpec) -> list[Check]:
+    """Whether what serves can give the fallback that the spec wants; it holds no version back, and is said where it cannot."""
+    if spec.serving.fallback == "none" or settings.serving == "local":
+        return []
+    sentence = f"its spec wants the fallback {spec.serving.fallback}, which Seldon Core cannot give: there callers get the error itself"
+    return [Check("fallback", True, sentence)]
 
 
 def _inspected_by(python: Path, folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:

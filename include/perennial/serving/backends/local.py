@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from perennial import tracing
+from perennial import discovery, tracing
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.log_lines import ids_now
 from perennial.serving import envoy
@@ -35,6 +35,7 @@ from perennial.specs import ModelSpec
 
 log = logging.getLogger(__name__)
 SERVERS = "serving-"  # the programs that serve begin so
+FALLBACK_NUMBER = -1  # stands, among the versions that have a server, for what answers where they fail
 _TAKE_UP_SECONDS = 10.0
 _RECORDED = 3  # replayed requests that are spans of their own
 _POLL_SECONDS = 0.05
@@ -64,6 +65,7 @@ class LocalBackend:
         self.settings = settings
         self.folder = settings.home / "serving"
         self._supervisor = supervisor
+        self._has_fallback: set[str] = set()  # models whose fallback this process started
 
     @property
     def supervisor(self) -> Supervisor:
@@ -101,22 +103,27 @@ class LocalBackend:
         known["prefix"] = self._prefix(model)
         if model.dataset or "threads" not in known:  # what stands for a broken spec knows no better: other threads would replace servers
             known.update(timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
-        before = {name: served_model.route for name, served_model in self._served(state).items() if served_model.route is not None}
+        before = {name: served_model for name, served_model in self._served(state).items() if served_model.route is not None}
         fresh = _fresh_wanted(model, route, known)
         running = (*route.versions, *([] if fresh is None else [FRESH]))
         known["versions"] = sorted({*known["versions"], *running})
         known.pop("fresh", None)
         if fresh is not None:
             known["fresh"] = fresh
+        if model.dataset or "fallback" not in known:
+            known["fallback"] = _fallback_wanted(model, route)
         self._save(state)  # before anything starts: a server that a killed change had started is found again
         for version in running:
             self._start(model.name, known, version, route.digests[version if fresh is None or version != FRESH else fresh["version"]])
+        self._start_fallback(model.name, known)
         known["route"] = _to_json(route)
         served = self._served(state).values()
         self._take_up("cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, before)))
         version_text = envoy.write(self.settings, "rds", [envoy.routes(served, self.settings.host_names())])
         self._save(state)
         self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
+        if not known["fallback"]:
+            self._stop_fallback(model.name)
         return fresh, [version for version in known["versions"] if version not in running]
 
     def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
@@ -210,12 +217,13 @@ class LocalBackend:
         with self._state() as state:
             if model.name not in state:
                 return
-            for part in ("route", "fresh"):
+            for part in ("route", "fresh", "fallback"):
                 state[model.name].pop(part, None)
             leaving = [*state[model.name]["versions"]]
             version_text = envoy.write(self.settings, "rds", [envoy.routes(self._served(state).values(), self.settings.host_names())])
             self._save(state)
             self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
+            self._stop_fallback(model.name)
         self._retire(model, leaving)
 
     def resume(self) -> list[str]:
@@ -225,6 +233,7 @@ class LocalBackend:
             for name, route in served.items():
                 for version in route.versions:
                     self._start(name, state[name], version, route.digests[version])
+                self._start_fallback(name, state[name])
         return sorted(served)
 
     def _prefix(self, model: ModelSpec) -> str:
@@ -244,6 +253,26 @@ class LocalBackend:
         command += ["--server", self.settings.server]
         environment = {**self.settings.environment(), **tracing.named(tracing.kept(self.settings.home), "server")}
         self.supervisor.add_program(program(model, version), command, environment, stop_seconds=30)
+
+    def _start_fallback(self, model: str, known: Mapping[str, Any]) -> None:
+        """Start what answers where versions fail, if that is wanted: a process of its own, all of whose answers are fallbacks."""
+        fallback = known.get("fallback")
+        if not fallback:
+            return
+        command = [str(self.settings.venv("serving") / "bin" / "python"), "-m", "perennial.serving.server", "--model", model]
+        command += ["--version", str(fallback["version"]), "--digest", fallback["digest"]]
+        command += ["--socket", str(server_socket(self.settings, model, FALLBACK_NUMBER)), "--threads", str(known["threads"])]
+        command += ["--fallback", fallback["kind"], "--fallback-scores", fallback["scores"], "--fallback-rule", fallback["rule"]]
+        environment = {**self.settings.environment(), **tracing.named(tracing.kept(self.settings.home), "server")}
+        self.supervisor.add_program(fallback_program(model), command, environment, stop_seconds=30)
+        self._has_fallback.add(model)
+
+    def _stop_fallback(self, model: str) -> None:
+        """Stop it where it runs."""
+        if (socket := server_socket(self.settings, model, FALLBACK_NUMBER)).exists() or model in self._has_fallback:
+            self.supervisor.remove_program(fallback_program(model))
+            socket.unlink(missing_ok=True)
+            self._has_fallback.discard(model)
 
     def _retire(self, model: ModelSpec, leaving: list[int]) -> None:
         """Stop servers that no route names, once nothing runs in them. Not under the lock: a rollback must not wait for a slow request."""
@@ -276,7 +305,8 @@ class LocalBackend:
             if route is not None and known.get("fresh", {}).get("ready"):
                 route = _with_fresh(route)
             is_open = self.settings.server == "open"
-            served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route, is_open)
+            fallback = server_socket(self.settings, name, FALLBACK_NUMBER) if known.get("fallback") else None
+            served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route, is_open, fallback)
         return served
 
     def _take_up(self, statistic: str, wanted: str) -> None:
@@ -360,6 +390,22 @@ def read_state(settings: Settings) -> dict[str, Any]:
 def program(model: str, version: int) -> str:
     """Name of the program that serves a version."""
     return f"{SERVERS}{model}-v{version}"
+
+
+def fallback_program(model: str) -> str:
+    """Name of the program that answers where versions of a model fail."""
+    return f"fallback-{model}"
+
+
+def _fallback_wanted(model: ModelSpec, route: Route) -> dict[str, Any] | None:
+    """What is to answer where versions fail, with all that it is started with; None if nothing is to, or there is no last good version."""
+    kind, warm = model.serving.fallback, [version for version in route.weights if not route.weights[version] and version != route.stable]
+    if kind == "none" or (kind == "last_good" and not warm):
+        return None
+    stands_for = max(warm) if kind == "last_good" else route.stable
+    rule = str(discovery.model_folder(model.name) / "fallback.py") if kind == "rule" else ""
+    scores = json.dumps(model.serving.fallback_scores) if kind == "constant" else ""
+    return {"kind": kind, "version": stands_for, "digest": route.digests[stands_for], "scores": scores, "rule": rule}
 
 
 def _fresh_wanted(model: ModelSpec, route: Route, known: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -370,3 +370,15 @@ def test_nothing_logged_makes_no_table(store):
     """SE-13: Without segments there is no commit."""
     assert collected(store) == Collected()
     assert Table(store, "delays_predictions").version() is None
+
+
+@pytest.mark.parametrize(("fallback", "is_shadow"), [("constant", True), ("rule", True), ("last_good", False), (None, False), ("", False)])
+def test_what_no_version_answered_is_no_versions_answer(tmp_path, fallback, is_shadow):
+    """SC-07, SE-13: A constant or a rule says nothing of the version that it stood in for; the last good version answered itself.
+    Lines of before say nothing of a fallback."""
+    store, table = FolderStore(str(tmp_path)), Table(FolderStore(str(tmp_path)), "delays_predictions")
+    line = a_line("x-0", **({} if fallback is None else {"fallback": fallback}))
+    store.write("predictions/delays/v7-a.jsonl", line if isinstance(line, bytes) else line.encode())
+    collect_predictions(store, MODEL, DATASET, table)
+    rows = table.scan()
+    assert (rows["shadow"].to_pylist(), "fallback" in rows.column_names) == ([is_shadow], False)

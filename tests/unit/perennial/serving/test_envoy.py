@@ -110,7 +110,7 @@ def test_a_versions_cluster_does_not_change_with_the_weights():
 def test_clusters_of_the_route_before_stay_until_traffic_has_moved():
     """SE-12: While traffic moves, the aggregates of the old route are there beside those of the new one."""
     before = Route({1: 9000, 2: 1000}, None, DIGESTS)
-    found = {c["name"] for c in envoy.clusters([served(Route({1: 10_000}, None, DIGESTS))], {"flight_delays": before})}
+    found = {c["name"] for c in envoy.clusters([served(Route({1: 10_000}, None, DIGESTS))], {"flight_delays": served(before)})}
     assert {"flight_delays-v2-then-v1", "flight_delays-v1-then-v2"} <= found
 
 

@@ -158,3 +158,14 @@ def test_a_candidate_that_fails_at_its_server_gets_no_traffic(tmp_path: Path) ->
     assert last is not None
     assert "gets no traffic: it fails a generated input (carrier)" in last.reason
     assert not [route for route in world.backend.history if route.weights.get(2)]
+
+
+def test_a_fallback_that_cannot_be_given_is_said(settings: Settings, store: FolderStore, tmp_path: Path) -> None:
+    """SC-07: Seldon Core asks nobody else; the version is registered all the same."""
+    digest = publish_small_version(store, tmp_path / "version")
+    spec = small_model(fallback="last_good")
+    assert "fallback" not in [check.name for check in inspected(settings, store, spec, digest)[1]]
+    (check,) = [
+        one for one in inspected(settings.model_copy(update={"serving": "seldon"}), store, spec, digest)[1] if one.name == "fallback"
+    ]
+    assert (check.passed, check.sentence.startswith("its spec wants the fallback last_good, which Seldon Core cannot give")) == (True, True)
