@@ -344,7 +344,10 @@ class ModelSpec(Named):
         return self
 
     @model_validator(mode="after")
-    def _metric_fits_the_task(self) -> ModelSpec:
+    def _names_fit_the_task(self) -> ModelSpec:
+        names = self.classes or {"regression": ("value",), "anomaly": ("score", "alarm")}[self.task]
+        if self.serving.fallback_scores and set(self.serving.fallback_scores) != set(names):
+            raise ValueError(f"serving.fallback_scores must name {', '.join(names)} and nothing else")
         fitting = _GATE_METRICS.get(self.task, ("log_loss",))
         if self.gate.metric not in fitting:
             raise ValueError(f"the gate of {self._kind} model has the metric {' or '.join(fitting)}, not {self.gate.metric}")
@@ -352,13 +355,6 @@ class ModelSpec(Named):
             raise ValueError(
                 f"the gate's floors name {', '.join(unknown)}, which is no metric of {self._kind} model: {', '.join(METRICS[self.task])}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _fallback_fits_the_task(self) -> ModelSpec:
-        names = self.classes or {"regression": ("value",), "anomaly": ("score", "alarm")}[self.task]
-        if self.serving.fallback_scores and set(self.serving.fallback_scores) != set(names):
-            raise ValueError(f"serving.fallback_scores must name {', '.join(names)} and nothing else")
         return self
 
     @model_validator(mode="after")

@@ -180,13 +180,9 @@ class ServingSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _fallback_has_scores(self) -> ServingSpec:
+    def _fields_fit(self) -> ServingSpec:
         if (self.fallback == "constant") != bool(self.fallback_scores):
             raise ValueError('fallback_scores belong to fallback="constant": give both or neither')
-        return self
-
-    @model_validator(mode="after")
-    def _replicas_rise(self) -> ServingSpec:
         if self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas is {self.max_replicas}, less than replicas, {self.replicas}")
         return self
