@@ -102,7 +102,7 @@ def test_which_fallback_is_wanted() -> None:
 def served(route: Route, fallback: bool) -> envoy.Served:
     """The small model as the gateway sees it."""
     sockets = {version: Path(f"/run/{version}") for version in route.versions}
-    return envoy.Served("m", "/m/", 6, sockets, route, Path("/run/f") if fallback else None)
+    return envoy.Served("m", "/m/", 6, sockets, route, fallback=Path("/run/f") if fallback else None)
 
 
 def test_the_gateway_asks_the_fallback_last() -> None:
