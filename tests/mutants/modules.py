@@ -114,6 +114,7 @@ MODULES = {
         slow_tests=("test_any_history_is_sound", "test_every_edit_loss_or_swap_is_found", "test_a_cut_end_shows_against_what_was_noted"),
     ),
     "request": _mirrored("serving/request"),
+    "tensors": _mirrored("serving/tensors"),
     "calibration": _mirrored("training/calibration"),
     "readers": _of_readers("values"),
     "readers.columns": _of_readers("columns"),

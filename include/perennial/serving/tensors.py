@@ -113,10 +113,10 @@ def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
     """The rows that the parameter of a tensor names: their places, in a list or with commas between. Raises BadRequest."""
     places = nulls.split(",") if isinstance(nulls, str) and nulls else nulls or []
     try:
-        named = frozenset(int(place) for place in places)  # type: ignore[attr-defined]  # what is no list is said below
+        named: frozenset[int] | None = frozenset(int(place) for place in places)  # type: ignore[attr-defined]  # what is no list is said below
     except (TypeError, ValueError):
-        named = frozenset([-1])
-    if not all(0 <= row < rows for row in named):
+        named = None
+    if named is None or not all(0 <= row < rows for row in named):
         raise BadRequest(f"Input {name} has the parameter {NULLS} {shown(nulls)}: it must name rows by their places, like 0,17.")
     return named
 
@@ -144,8 +144,8 @@ def _with_nulls(values: Sequence[Any], nulls: frozenset[int]) -> Sequence[Any]:
 
 def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
     """What a tensor has for each row."""
-    kind = given.type if given else ""
-    values = _texts(tensor, image=kind == "image") if tensor.datatype == "BYTES" else tensor.values
+    kind = given.type if given else None
+    values = _texts(tensor, image=kind == "image")
     inner = tensor.shape[1:]
     width = math.prod(inner)
     if kind in ("list", "array"):
@@ -163,11 +163,11 @@ def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
     return values
 
 
-def _texts(tensor: Tensor, *, image: bool) -> list[str | None]:
-    """The texts of bytes; those of a picture may be the file's own."""
+def _texts(tensor: Tensor, *, image: bool) -> Sequence[Any]:
+    """The values, with texts in the place of bytes; those of a picture may be the file's own."""
     if bytes not in set(map(type, tensor.values)):
-        return list(tensor.values)
-    texts: list[str | None] = []
+        return tensor.values
+    texts: list[Any] = []
     for place, value in enumerate(tensor.values):
         if isinstance(value, bytes) and place not in tensor.nulls:
             try:

@@ -17,6 +17,7 @@ from perennial.serving.open_inference import RELEASE, OpenInferenceForm, model_m
 from perennial.serving.request import MAX_ROWS, BadRequest, Input, read_request, read_signature
 from perennial.serving.tensors import (
     DATATYPES,
+    INTEGERS,
     Tensor,
     counted,
     from_json,
@@ -59,6 +60,20 @@ def test_what_a_tensor_says_of_itself_is_checked(name, datatype, shape, sentence
     assert refusal(named_shape, name, datatype, shape) == sentence
 
 
+def test_a_long_shape_is_cut():
+    """SC-07: A sentence stays a sentence."""
+    told = refusal(named_shape, "x", "FP64", [10**30] * 5 + [-1])
+    assert told == f"Input x has the shape {str([10**30] * 2)[:60]}: it must be a list like [2] or [2, 1], the number of rows first."
+
+
+def test_whole_numbers_have_the_ranges_of_numpy():
+    """SE-02: Of each datatype, from its least to its most."""
+    assert set(INTEGERS) == {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+    for name, (least, most) in INTEGERS.items():
+        assert (least, most) == (np.iinfo(name.lower()).min, np.iinfo(name.lower()).max)
+    assert refusal(from_json, "x", "INT8", (1,), [128]) == "Input x has 128 as element 0, which is no INT8: it has -128 to 127."
+
+
 def test_shapes_may_have_eight_axes_and_no_rows():
     """SE-02: What a shape may be is read as it is."""
     assert named_shape("x", "FP64", [0]) == ("x", "FP64", (0,))
@@ -96,7 +111,7 @@ def test_data_may_be_flat_or_nested():
         ("UINT64", [0, 2**64 - 1], [0, 2**64 - 1]),
         ("FP64", [1, 0.1, None], [1.0, 0.1, None]),
         ("FP32", [0.1, 1e300], [0.10000000149011612, math.inf]),
-        ("FP16", [0.1], [0.0999755859375]),
+        ("FP16", [0.1, None], [0.0999755859375, None]),
         ("FP64", [10**400, -(10**400), 1], [math.inf, -math.inf, 1.0]),
     ],
 )
