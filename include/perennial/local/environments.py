@@ -34,6 +34,8 @@ LOCKS = {
     "workload": ROOT / "include/images/workload/requirements.txt",
     "serving": ROOT / "include/images/serving/requirements.txt",
 }
+# Bounds of seldon-core, which is kept no more.
+OVERRIDES = ROOT / "include/images/serving/overrides.txt"
 # Of images without an environment here; MLServer's is made where a test or a benchmark asks for it (`make_on_demand`).
 IMAGE_LOCKS = {name: ROOT / f"include/images/{name}/requirements.txt" for name in ("mlserver", "single-host")}
 TEST_LOCKS = {name: ROOT / f"tests/requirements/{name}.txt" for name in ("airflow", "workload")}
@@ -189,8 +191,7 @@ def compile_locks(home: Path) -> None:
     inputs += [(lock, beside.get(name, [])) for name, lock in IMAGE_LOCKS.items()]
     inputs += [(lock, ["--constraint", str(LOCKS[name])]) for name, lock in TEST_LOCKS.items()]
     for lock, constraint in inputs:
-        lifted = lock.with_name("overrides.txt")  # bounds of a package that is kept no more
-        override = ["--override", str(lifted)] if lifted.exists() else []
+        override = ["--override", str(OVERRIDES)] if lock == LOCKS["serving"] else []
         uv = [str(home / "venvs/tools/bin/uv"), "pip", "compile", *plain, *constraint, *override]
         command = [*uv, str(lock.with_suffix(".in")), "-o", str(lock)]
         _run(command, environment, lock.name)

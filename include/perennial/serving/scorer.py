@@ -17,16 +17,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 import orjson
 
 from perennial import encoding
 from perennial.alarms import ABOVE, with_alarms
 from perennial.answer_names import answer_names, outcome_names
 from perennial.serving.request import BadRequest, read_request, read_signature
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class ScoringFailed(RuntimeError):
@@ -139,6 +141,8 @@ def _load_features(path: Path) -> ModuleType:
 
 
 def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    import onnxruntime  # it starts a thread, for which a process that was forked off later would wait at its end: not before the fork
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

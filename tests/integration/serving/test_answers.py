@@ -417,14 +417,17 @@ def test_outcomes_are_taken_in_while_a_server_is_gone(served):
     served.backend.wait_ready(served.model, 1, 60)
 
 
-def test_sigterm_writes_the_log_to_its_end(new_platform):
-    """SE-13: A server that is asked to stop loses no answer."""
-    platform = new_platform()
+@pytest.mark.parametrize("server", ["open", "seldon"])
+def test_sigterm_writes_the_log_to_its_end(new_platform, server):
+    """SE-13: A server that is asked to stop loses no answer, and nothing breaks at its end."""
+    platform = new_platform(server=server)
     platform.serve({1: 100}, {1: platform.version(1)})
     load = send(platform.settings, platform.model, (Call([row]) for row in testing.small_rows(200)))
     platform.programs.remove_program("serving-small_delays-v1")
     assert load.failures == []
     assert set(load.ids) == {line["id"] for line in lines(platform, "predictions")}
+    log = platform.programs.log("serving-small_delays-v1").read_text()
+    assert not [word for word in ("Traceback", "SIGABRT", "terminate called") if word in log]
 
 
 def test_a_slow_candidate_costs_half_the_timeout_and_no_answer(new_platform):

@@ -30,6 +30,7 @@ class Server:
     """A version's application in a process of the serving environment."""
 
     def __init__(self, folder: Path, server: str) -> None:
+        self.kind = server
         self.store = FolderStore(str(folder / "store"))
         digest = testing.publish_small_version(self.store, folder / "version")
         self.process = subprocess.Popen(
@@ -61,8 +62,8 @@ def server(tmp_path_factory, request):
     """Either server of a small version."""
     started = Server(tmp_path_factory.mktemp("server"), request.param)
     yield started
-    started.process.kill()
-    started.process.wait()
+    with started.process:  # closes its pipes
+        started.process.kill()
 
 
 def nested(levels: int) -> str:
@@ -159,6 +160,52 @@ def test_every_odd_request_gets_scores_or_a_sentence(server, given_requests):
         else:
             assert found["status"]["info"].strip()
             assert len(found["status"]["info"]) < 1000
+
+
+datatypes = st.sampled_from(["BOOL", "INT8", "INT64", "UINT64", "FP16", "FP32", "FP64", "BYTES", "FLOAT"]).map(json.dumps)
+shapes = st.sampled_from(["[1]", "[2]", "[1, 1]", "[2, 1]", "[0]", "[-1]", "[1, 2]", "[]", "2", "[1.0]", "[true]", "[9999999999999999999]"])
+parameters = objects({"nulls": scalars, "event_time": scalars, "binary_data_size": scalars}) | scalars
+tensors = st.one_of(
+    objects(
+        {
+            "name": st.sampled_from([*ROW, "other", ""]).map(json.dumps) | scalars,
+            "datatype": datatypes | scalars,
+            "shape": shapes | scalars,
+            "data": listed(scalars) | listed(listed(scalars)) | scalars,
+            "parameters": parameters,
+        }
+    ),
+    st.builds(
+        '{{"name": {}, "datatype": {}, "shape": [1], "data": [{}]}}'.format, st.sampled_from(list(ROW)).map(json.dumps), datatypes, scalars
+    ),
+    scalars,
+)
+right_tensors = ", ".join(
+    json.dumps({"name": name, "shape": [1], "datatype": kind, "data": [value]})
+    for (name, value), kind in zip(ROW.items(), ("BYTES", "BYTES", "BYTES", "INT64", "FP64"), strict=True)
+)
+inferences = st.one_of(
+    objects({"inputs": listed(tensors) | scalars, "outputs": listed(objects({"name": scalars})) | scalars, "id": scalars}),
+    st.builds('{{"inputs": [{}, {}]}}'.format, st.just(right_tensors), tensors),
+    st.builds('{{"inputs": [{}], "id": {}, "parameters": {}}}'.format, st.just(right_tensors), scalars, parameters),
+    scalars,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(asked=st.lists(st.tuples(inferences, damage), min_size=20, max_size=20))
+def test_every_odd_request_of_tensors_gets_scores_or_a_sentence(server, asked):
+    """SC-07, DE-14, SE-02: The same holds for the Open Inference Protocol, and for bytes that claim to be a call of gRPC."""
+    if server.kind != "open":
+        pytest.skip("seldon-core's wrapper speaks its own protocol alone")
+    for text, damaged in asked:
+        body = damaged(text.encode())
+        status, answer = server.ask("/v2/models/small_delays/infer", body)
+        assert status in (200, 400, 413), (body[:300], status, answer)
+        found = json.loads(answer)
+        assert found["id"] if status == 200 else 0 < len(found["error"].strip()) < 1000
+        status, answer = server.ask("/inference.GRPCInferenceService/ModelInfer", body, "application/x-protobuf")
+        assert (status, json.loads(answer)["x-grpc-status"]) in ((400, "3"), (200, "5")), (body[:300], answer)
 
 
 def test_a_form_is_refused_before_it_is_read(server):

@@ -8,6 +8,8 @@ import json
 import math
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,10 @@ from perennial import testing
 from perennial.lineage import version_folder
 from perennial.pictures import as_png
 from perennial.serving import open_inference_pb2 as messages
-from perennial.serving.backends.local import server_socket
+from perennial.serving.backends.local import LocalBackend, server_socket
 from perennial.serving.request import read_signature
 from perennial.serving.scorer import Scorer
-from perennial.sockets import UnixConnection
+from perennial.sockets import UnixConnection, get, post
 
 from .conftest import VENVS, Platform
 
@@ -472,6 +474,43 @@ def test_weights_and_stand_ins_hold_for_calls(new_platform, calls):
     assert arms[1].errors == 0
     code, details, _ = calls.call("ModelInfer", message, target=target, seldon_model="small_delays", x_predictor="2")
     assert (code, details[:27]) == ("INTERNAL", "Version 2 of small_delays: ")
+
+
+def test_a_change_of_the_setting_brings_another_server(new_platform, calls):
+    """SE-02, OP-01: What the wrapper served goes on with the own server once routes are applied anew, as `perennial up` does: state and
+    socket are the same, and the protocol's paths are there; and back."""
+    platform = new_platform(server="seldon")
+    route = platform.serve({1: 100}, {1: platform.version(1)})
+    asked = testing.small_rows(3)
+    wanted = platform.answers(asked)
+    ready = "/v2/models/small_delays/ready"
+    assert rest(platform, ready)[0] == 404
+    for server, processes, status in (("open", 1, 200), ("seldon", 2, 404)):
+        platform.backend = LocalBackend(platform.settings.model_copy(update={"server": server}), platform.programs)
+        platform.backend.apply(platform.model, route)
+        testing.wait_until(lambda: len(platform.server_pids(1)) == processes, 60, "the other server")  # noqa: B023
+        platform.backend.wait_ready(platform.model, 1, 60)
+        assert platform.answers(asked) == wanted
+        assert rest(platform, ready)[0] == status
+
+
+def test_a_slow_request_keeps_nobody_from_asking(new_platform):
+    """SE-12: While every thread of a server scores, it says that it is ready and shows its figures."""
+    platform = new_platform()
+    platform.serve({1: 100}, {1: platform.saboteur(platform.version(1), share=0.0, seconds=4.0)})
+    server = server_socket(platform.settings, platform.model.name, 1)
+    body = json.dumps({"inputs": as_tensors(testing.small_rows(1, seed=99), [*testing.INPUTS])})
+    slow = [
+        threading.Thread(target=post, args=(server, INFER, body, {"Content-Type": "application/json"}), kwargs={"timeout": 60})
+        for _ in range(platform.model.serving.threads + 2)
+    ]
+    for thread in slow:
+        thread.start()
+    time.sleep(0.5)
+    assert [get(server, path)[0] for path in ("/ready", "/v2/health/ready", "/metrics")] == [200, 200, 200]
+    assert all(thread.is_alive() for thread in slow)
+    for thread in slow:
+        thread.join()
 
 
 def test_a_server_has_a_port_of_grpc_of_its_own(served, calls, tmp_path):

@@ -220,6 +220,16 @@ def test_what_tests_add_is_compiled_with_the_environment_it_is_added_to(home, in
         assert call[call.index("--constraint") + 1] == str(environments.LOCKS[name])
 
 
+def test_bounds_of_what_is_kept_no_more_are_lifted(home, installer, monkeypatch):
+    """DE-23: seldon-core asks for libraries of 2022: its lock is compiled without its bounds, all others with theirs."""
+    monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
+    assert environments.main() == 0
+    with_override = [call for call in installer.calls if "--override" in call]
+    assert [call[-1] for call in with_override] == [str(environments.LOCKS["serving"])]
+    assert with_override[0][with_override[0].index("--override") + 1] == str(environments.OVERRIDES)
+    assert "seldon-core==1.17.1" in environments.OVERRIDES.with_name("requirements.txt").read_text().split()
+
+
 def test_cuda_libraries_have_a_lock_of_their_own(home, installer, monkeypatch):
     """OP-04, DE-23: Compiled where only the CUDA build of torch is on offer, the workload lock still fits its CPU build."""
     environments.LOCKS["workload"].write_text("nvidia-nccl-cu13==2.29.7\ntorch==2.13.0\ntriton==3.7.1\n")
