@@ -55,6 +55,7 @@ MODULES = {
     "signal_values": _mirrored("monitoring/signal_values"),
     "asked": _mirrored("serving/asked"),
     "gateway_api": _mirrored("serving/backends/gateway_api"),
+    "mlserver_folder": _mirrored("serving/mlserver_folder"),
     "kserve": _mirrored("serving/backends/kserve"),
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "steady": _mirrored("serving/steady"),
