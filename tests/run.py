@@ -110,6 +110,7 @@ DEBIAN = {
     ("radosgw",): (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
     ("chromium-headless-shell", "chromium", "google-chrome"): (("chromium-headless-shell",), ("integration", "e2e")),
     ("mosquitto", "/usr/sbin/mosquitto"): (("mosquitto",), ("integration",)),
+    ("syslog-ng", "/usr/sbin/syslog-ng"): (("syslog-ng-core", "syslog-ng-mod-http"), ("integration",)),
     ("prometheus",): (("prometheus",), ("integration", "e2e", "kubernetes")),
     ("prometheus-alertmanager", "alertmanager"): (("prometheus-alertmanager",), ("e2e",)),
 }

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perennial import log_lines, options, tracing
-from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
+from perennial.errors import EXIT_DONE, EXIT_FAULT, CodeBroken, PerennialError
 from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
@@ -65,7 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
         log.debug("where it happened", exc_info=error)
         code, result = (
             error.exit_code,
-            Result(outcome="fault" if error.exit_code == EXIT_FAULT else "refused", sentence=str(error), links=getattr(error, "links", {})),
+            Result(
+                outcome="fault" if error.exit_code == EXIT_FAULT else "refused",
+                sentence=str(error),
+                fault=type(error).__name__,
+                links=getattr(error, "links", {}),
+            ),
         )
     except KeyboardInterrupt:
         return 130
@@ -75,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             return EXIT_FAULT
         if not (_is_disk_full(error) or (kind == "commands" and _names_a_file(error))):
             log.exception("%s broke.", _subject(kind, name))
-        code, result = EXIT_FAULT, Result(outcome="fault", sentence=_sentence(_subject(kind, name), error))
+        code, result = EXIT_FAULT, Result(outcome="fault", sentence=_sentence(_subject(kind, name), error), fault=_class_of(error))
         broke = f"{_subject(kind, name)} broke: {type(error).__name__}. Its log shows where."  # what the error says may be of a row
     if kind == "stages":
         result = result.model_copy(update={"seconds": round(time.time() - _process_start(), 3), "links": _with_trace(result.links)})
@@ -153,6 +158,13 @@ def _sentence(subject: str, error: Exception) -> str:
     if own := _in_own_code(error):
         return f"{subject} broke in {own}: {type(error).__name__}: {error}. Mend that file; the log above shows how it came there."
     return f"{subject} broke: {type(error).__name__}: {error}. The log above shows where."
+
+
+def _class_of(error: Exception) -> str:
+    """The class of an error that nobody raised on purpose: of a full disk and of a model's own code it is not Python's."""
+    if isinstance(error, MemoryError) or not (_is_disk_full(error) or _in_own_code(error)):
+        return type(error).__name__
+    return "DiskFull" if _is_disk_full(error) else CodeBroken.__name__
 
 
 def _in_own_code(error: Exception) -> str:

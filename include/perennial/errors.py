@@ -5,6 +5,8 @@ PerennialError
 ├── Refused                 a decision: exit 2, never retried
 │   ├── BatchRefused          data did not meet its suite
 │   ├── TrainingRefused       there is nothing to train on, or training must not start
+│   │   ├── DataRefused         the rows to train on did not meet their suite
+│   │   └── CodeBroken          the model's own code breaks on its data
 │   ├── CandidateRefused      the gate turned a version down
 │   ├── ReleaseRefused        traffic may not move as asked
 │   ├── SourceRefused         a source is not as its dataset's spec says
@@ -55,6 +57,14 @@ class BatchRefused(Refused):
 
 class TrainingRefused(Refused):
     """Training must not start: bad data, or inputs that cannot give a model."""
+
+
+class DataRefused(TrainingRefused):
+    """The rows to train on did not meet their dataset's suite."""
+
+
+class CodeBroken(TrainingRefused):
+    """The model's own code breaks on its data."""
 
 
 class CandidateRefused(Refused):

@@ -72,7 +72,7 @@ NUMBERS = ("version", "try")
 
 def wants_json(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the setting asks for JSON. A value that is neither is told by the settings, which every program reads next."""
-    return (os.environ if environment is None else environment).get(VARIABLE, "").lower() == "json"
+    return str((os.environ if environment is None else environment).get(VARIABLE)).lower() == "json"
 
 
 def write_lines(
@@ -93,7 +93,7 @@ def write_lines(
     logging.captureWarnings(wants_json())  # a line of text among lines of JSON is lost on the way
     _of_process.clear()
     _of_process.update(_known({**ids_of_run(os.environ), "program": program, **(ids or {})}))
-    hide(*(os.environ.get(name, "") for name in SECRET_VARIABLES))
+    hide(*(os.environ[name] for name in SECRET_VARIABLES if name in os.environ))
 
 
 @contextmanager
@@ -125,12 +125,12 @@ def without_secrets(text: str) -> str:
 def ids_of_run(variables: Mapping[str, str]) -> dict[str, str | int]:
     """Run, task and trace that a process belongs to, as its environment says."""
     ids: dict[str, str | int | None] = {name: variables.get(variable) for name, variable in RUN_VARIABLES.items()}
-    return _known({**ids, **ids_of_trace(variables.get(TRACEPARENT_VARIABLE, ""))})
+    return _known({**ids, **ids_of_trace(variables.get(TRACEPARENT_VARIABLE))})
 
 
-def ids_of_trace(traceparent: str) -> dict[str, str]:
+def ids_of_trace(traceparent: str | None) -> dict[str, str]:
     """Trace and span that a W3C `traceparent` names; none if it is not of that form."""
-    parts = TRACEPARENT.fullmatch(traceparent.strip().lower())
+    parts = TRACEPARENT.fullmatch(str(traceparent).strip().lower())
     return {"trace_id": parts[1], "span_id": parts[2]} if parts and set(parts[1]) != {"0"} and set(parts[2]) != {"0"} else {}
 
 
@@ -166,9 +166,9 @@ class JsonLines(logging.Formatter):
         program: which one writes, where another program's logging is told to use this class.
     """
 
-    def __init__(self, *_: object, program: str = "") -> None:
+    def __init__(self, *_: object, program: str | None = None) -> None:
         super().__init__()
-        self._program = {"program": program} if program else {}
+        self._program = _known({"program": program})
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without the newline at its end."""

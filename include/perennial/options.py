@@ -475,6 +475,18 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             ),
         ),
     ),
+    "explain-run": (
+        "explain a run across its tasks: why it ran, on what, what ended it and what to do, what came of it",
+        (
+            Option(
+                "name",
+                "the run: its id, or DAG/run; a version as model/7 for the run that made it; a model or dataset for its newest run that "
+                "takes data in, trains, releases or rolls back",
+                required=True,
+            ),
+            Option("--json", "print it as JSON", bool),
+        ),
+    ),
     "show": (
         "show what the console shows: the list of models, or a page of one model, or two of its versions side by side",
         (

@@ -33,6 +33,7 @@ class Result(BaseModel):
         default="done", description="done: go on; skipped: nothing to do; refused: a decision against; fault: it broke."
     )
     sentence: str = Field(description="What happened, for a person.")
+    fault: str = Field(default="", description="Class of what ended it, where it did not end well: one of `errors.py`, or Python's own.")
     links: dict[str, str] = Field(default_factory=dict, description="Pages that show more, by title.")
     seconds: float = Field(default=0.0, description="Wall time of the stage, process start to result, s.")
 

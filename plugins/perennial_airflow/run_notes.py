@@ -40,8 +40,8 @@ def note(dag_run: DagRun) -> None:
         from airflow.utils.session import create_session
         from sqlalchemy.orm import object_session
 
+        from perennial.views.run_story import noted, verdict
         from perennial_airflow.run_records import ends, is_ours
-        from perennial_airflow.run_story import noted, verdict
 
         with create_session(scoped=False) as session:
             if not is_ours(session, dag_run.dag_id):

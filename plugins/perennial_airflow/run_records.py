@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from perennial_airflow.run_story import TaskEnd
+from perennial.views.run import STEPS
+from perennial.views.run_story import RunRecord, TaskEnd
 from perennial_airflow.stage_end import ENDED
 
 if TYPE_CHECKING:
@@ -17,23 +17,12 @@ OURS = "perennial"  # tag of every DAG of the platform
 RESULT = "return_value"
 TASKS = 300  # of a run that are read at most
 LINKS = 4  # runs one after another, from landed files to full traffic, and one more
-STEPS = ("ingestion", "training", "release")  # what the runs of that way do, in order
+CHANGES = ("training", "release", "rollback", "recalibration", "ingestion")  # DAGs whose runs change what is stored or serves
+MOST_FOUND = 5  # runs that a name may mean
+NEAREST_OF = 500  # runs among which the names nearest to a wrong one are looked for
+DIGITS = 9  # of the number of a version
+MADE = 1_000  # registrations that are looked through for a version
 LATER = 20  # runs that a run led to, at most
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run."""
-
-    dag: str
-    run: str
-    state: str
-    queued: datetime | None
-    started: datetime | None
-    ended: datetime | None
-    by: str  # who started it; empty if nobody did
-    landed: datetime | None  # when the files that started it were seen
-    after: tuple[str, str] | None  # DAG and run that started it
 
 
 def is_ours(session: Session, dag_id: str) -> bool:
@@ -71,17 +60,18 @@ def ends(session: Session, dag_id: str, run_id: str) -> list[TaskEnd]:
 
 def record(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
     """A run, and what started it; None if there is none."""
-    from airflow.models.asset import AssetEvent
+    from airflow.models.asset import AssetEvent, AssetModel
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None:
         return None
-    by_events = select(AssetEvent.source_dag_id, AssetEvent.source_run_id, AssetEvent.timestamp)
+    by_events = select(AssetEvent.source_dag_id, AssetEvent.source_run_id, AssetEvent.timestamp, AssetModel.name)
+    by_events = by_events.outerjoin(AssetModel, AssetModel.id == AssetEvent.asset_id)
     events = session.execute(by_events.where(AssetEvent.created_dagruns.any(DagRun.id == run.id)).order_by(AssetEvent.id).limit(1000)).all()
-    before = [(dag, name) for dag, name, _ in events if dag and name]
-    landed = [when for dag, _, when in events if not dag]
+    before = [(dag, name) for dag, name, _, _ in events if dag and name]
+    landed = [when for dag, _, when, _ in events if not dag]
     return RunRecord(
         dag=dag_id,
         run=run_id,
@@ -92,7 +82,80 @@ def record(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
         by=run.triggering_user_name or "",
         landed=min(landed, default=None),
         after=before[-1] if before else None,
+        kind=str(getattr(run.run_type, "value", run.run_type) or ""),
+        asset=next((asset for _, _, _, asset in reversed(events) if asset), ""),
+        conf=dict(run.conf) if isinstance(run.conf, Mapping) else {},
+        waits_for=_at_work(session, dag_id) if str(run.state) == "queued" else "",
     )
+
+
+def found(session: Session, what: str) -> list[tuple[str, str]]:
+    """DAG and run of what a person named, newest first: `DAG/run`, the id of a run, a DAG, or a model or dataset, of which the run that
+    changed something last counts; and `model/7`, the run that made a version."""
+    from airflow.models.dag import DagTag
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    ours = select(DagRun.dag_id, DagRun.run_id).join(DagTag, DagTag.dag_id == DagRun.dag_id).where(DagTag.name == OURS)
+    newest = ours.order_by(DagRun.run_after.desc(), DagRun.id.desc()).limit(MOST_FOUND)
+    dag, _, run = what.partition("/")
+    if run and (named := session.execute(newest.where(DagRun.dag_id == dag, DagRun.run_id == run)).all()):
+        return [(one.dag_id, one.run_id) for one in named]
+    if run.isdecimal() and len(run) <= DIGITS:
+        return _maker(session, dag, int(run))
+    dags = [what, *(f"{what}_{kind}" for kind in CHANGES)]
+    for condition in (DagRun.run_id == what, DagRun.dag_id.in_(dags)):
+        if named := session.execute(newest.where(condition)).all():
+            return [(one.dag_id, one.run_id) for one in named]
+    return []
+
+
+def nearest(session: Session, what: str, may_read: Callable[[str], bool]) -> list[str]:
+    """Names of runs, of DAGs that a person may read, that are like what they named and what there is not, best first."""
+    from difflib import get_close_matches
+
+    from airflow.models.dag import DagTag
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    known = session.execute(
+        select(DagRun.dag_id, DagRun.run_id)
+        .join(DagTag, DagTag.dag_id == DagRun.dag_id)
+        .where(DagTag.name == OURS)
+        .order_by(DagRun.run_after.desc(), DagRun.id.desc())
+        .limit(NEAREST_OF)
+    ).all()
+    readable = {dag: may_read(dag) for dag in {dag for dag, _ in known}}
+    shown = [(dag, run) for dag, run in known if readable[dag]]
+    named: dict[str, str] = {}
+    for dag, run in shown:
+        for name in (f"{dag}/{run}", run, dag, dag.rpartition("_")[0]):
+            named.setdefault(name, f"{dag}/{run}")
+    close = get_close_matches(what, named, n=3, cutoff=0.5)
+    return list(dict.fromkeys(named[name] for name in close)) or [f"{dag}/{run}" for dag, run in shown[:3]]
+
+
+def _maker(session: Session, model: str, number: int) -> list[tuple[str, str]]:
+    """The run that registered a version, by what its tasks left."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    makers = {f"{model}_training": "register", f"{model}_recalibration": "recalibrate"}
+    left = select(XComModel).where(XComModel.dag_id.in_(makers), XComModel.task_id.in_(makers.values()), XComModel.key == RESULT)
+    for row in session.scalars(left.order_by(XComModel.timestamp.desc()).limit(MADE)):
+        value = XComModel.deserialize_value(row)
+        if isinstance(value, Mapping) and value.get("version") == number and value.get("outcome") == "done":
+            return [(row.dag_id, row.run_id)]
+    return []
+
+
+def _at_work(session: Session, dag_id: str) -> str:
+    """The run of a DAG that is at work; empty if none is."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    running = select(DagRun.run_id).where(DagRun.dag_id == dag_id, DagRun.state == "running").order_by(DagRun.id).limit(1)
+    return session.scalar(running) or ""
 
 
 def way(session: Session, last: RunRecord) -> list[RunRecord]:

@@ -201,7 +201,7 @@ def ending_of_job(job: Mapping[str, Any] | None, name: str, stage: str) -> dict[
     if failed := condition(job, "Failed"):
         if failed.get("reason") == "DeadlineExceeded":
             said = f"The stage {stage} took longer than it may (compute.longest_hours); its Job {name} was ended."
-            return {**made_up("fault", said), "over_time": True}
+            return {**made_up("fault", said, "OverTime"), "over_time": True}
         said = " ".join(str(failed.get("message") or failed.get("reason") or "the cluster gives no reason").split()).rstrip(".")
         return made_up("fault", f"The Job {name} of the stage {stage} failed: {said}. Running it again goes on from what is stored.")
     return None

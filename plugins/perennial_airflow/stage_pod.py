@@ -189,9 +189,9 @@ def _amount(quantity: str) -> float:
     return float(number) * units.get(quantity[len(number) :], 1)
 
 
-def made_up(outcome: str, sentence: str) -> dict[str, Any]:
-    """The result of a stage that could not write one."""
-    return {"outcome": outcome, "sentence": sentence, "links": {}, "seconds": 0.0}
+def made_up(outcome: str, sentence: str, fault: str = "") -> dict[str, Any]:
+    """The result of a stage that could not write one; `fault` is one of `run_faults`, where what ended it is known."""
+    return {"outcome": outcome, "sentence": sentence, "links": {}, "seconds": 0.0, **({"fault": fault} if fault else {})}
 
 
 def over_time(stage: str, limit: timedelta) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def over_time(stage: str, limit: timedelta) -> dict[str, Any]:
         f"The stage {stage} took longer than {hours:g} hours (compute.longest_hours) and was ended. See in its log what it waited for; "
         "clear the task to go on from what is stored, or raise the limit."
     )
-    return {**made_up("fault", sentence), "over_time": True}
+    return {**made_up("fault", sentence, "OverTime"), "over_time": True}
 
 
 def main_state(pod: Mapping[str, Any], container: str = MAIN) -> dict[str, Any]:
@@ -296,12 +296,12 @@ def ending_of(
         gone: whether there is no such pod any more.
     """
     if pod is None:
-        return made_up("fault", _gone(None, events, stage, name))
+        return made_up("fault", _gone(None, events, stage, name), "Ended")
     status, terminated = pod.get("status", {}), main_state(pod).get("terminated")
     if said := _cut_short(pod, stage):
-        return made_up("fault", said)
+        return made_up("fault", said, "OutOfMemory" if is_out_of_memory(pod) else "Ended")
     if gone or pod["metadata"].get("deletionTimestamp"):
-        return made_up("fault", _gone(pod, events, stage, pod["metadata"]["name"]))
+        return made_up("fault", _gone(pod, events, stage, pod["metadata"]["name"]), "Ended")
     if terminated:
         return _ended_by(terminated, stage, pod["metadata"]["name"], last)
     trouble = why_not_started(pod, events, stage)
@@ -309,7 +309,7 @@ def ending_of(
         said = _line(status.get("message") or status.get("reason")) or "the cluster gives no reason"
         return made_up("fault", f"The pod {pod['metadata']['name']} ended before its stage {stage} did: {_sentence(said)} {AGAIN}")
     silent = f"The pod {pod['metadata']['name']} of the stage {stage} did not start in time, and the cluster does not say why."
-    return made_up("fault", trouble.sentence if trouble else silent)
+    return made_up("fault", trouble.sentence if trouble else silent, "NotStarted")
 
 
 def _cut_short(pod: Mapping[str, Any], stage: str) -> str:
@@ -319,11 +319,16 @@ def _cut_short(pod: Mapping[str, Any], stage: str) -> str:
         return f"The pod {name} of the stage {stage} was evicted: {_sentence(status.get('message'))} {AGAIN}"
     if status.get("reason") == "DeadlineExceeded":
         return f"The pod {name} of the stage {stage} ran longer than its template allows (activeDeadlineSeconds). {AGAIN}"
-    if (main_state(pod).get("terminated") or {}).get("reason") == "OOMKilled":
+    if is_out_of_memory(pod):
         limit = (main_container(pod).get("resources") or {}).get("limits", {}).get("memory", "what its node had left")
         advice = "Raise memory_gb in the spec's `compute`, or let it work on less at a time."
         return f"The stage {stage} was ended for want of memory: its pod {name} may use {limit}. {advice}"
     return ""
+
+
+def is_out_of_memory(pod: Mapping[str, Any]) -> bool:
+    """Whether the kernel ended the stage because it used more memory than it may."""
+    return (main_state(pod).get("terminated") or {}).get("reason") == "OOMKilled"
 
 
 def not_created(stage: str, name: str, namespace: str, code: int, message: str) -> dict[str, Any]:
@@ -331,20 +336,22 @@ def not_created(stage: str, name: str, namespace: str, code: int, message: str) 
     said = _sentence(message)
     if code == 403 and "exceeded quota" in message:
         advice = "It is tried again; if others do not make room, raise the quota or ask for less in the spec's `compute`."
-        return made_up("fault", f"The quota of the namespace {namespace} has no room for the stage {stage}: {said} {advice}")
+        return made_up("fault", f"The quota of the namespace {namespace} has no room for the stage {stage}: {said} {advice}", "NotStarted")
     if code == 403:
         return made_up(
             "fault",
             f"The cluster does not allow the pod of the stage {stage}: {said} Give the service account of Airflow the right in "
             f"{namespace}, or correct the pod template.",
+            "NotStarted",
         )
     if code == 404:
         return made_up(
             "fault",
             f"The pod of the stage {stage} cannot be created in the namespace {namespace}: {said} Create it, or correct "
             "PERENNIAL_POD_NAMESPACE.",
+            "NotStarted",
         )
-    return made_up("fault", f"The cluster did not take the pod {name} of the stage {stage} ({code}): {said}")
+    return made_up("fault", f"The cluster did not take the pod {name} of the stage {stage} ({code}): {said}", "NotStarted")
 
 
 def _gone(pod: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]], stage: str, name: str) -> str:
@@ -367,7 +374,9 @@ def _ended_by(terminated: Mapping[str, Any], stage: str, name: str, last: str) -
         return made_up("refused", last or f"The stage {stage} did not understand its arguments; the log above says which.")
     if code > 128 and code - 128 in {int(s) for s in signal.Signals}:
         return made_up(
-            "fault", f"The stage {stage} in the pod {name} was ended by {signal.Signals(code - 128).name} before it had a result. {AGAIN}"
+            "fault",
+            f"The stage {stage} in the pod {name} was ended by {signal.Signals(code - 128).name} before it had a result. {AGAIN}",
+            "Ended",
         )
     return made_up("fault", f"The stage {stage} in the pod {name} ended with code {code} and no result; the log above shows why.")
 

@@ -62,6 +62,36 @@ def test_each_refusal_of_the_story_is_the_note_of_its_run(platform):
         assert any(note.startswith(said) for note in notes), (dag, notes)
 
 
+def test_each_fault_of_the_story_is_named_by_the_explanation_of_its_run(platform):
+    """MN-18: Of every run that failed, by the command: a broken batch, a worse model, a candidate that fails under traffic; where, and what
+    to do. A version leads to the run that made it, which says why it ran, and that it serves; a wrong name to the nearest runs."""
+    for dag, names, where in (
+        ("flights_ingestion", {"Broken batch"}, "tell_refused"),
+        ("flight_delays_training", {"Worse than the champion", "Below a floor"}, "register"),
+        ("flight_delays_release", {"The candidate failed under traffic"}, "move_traffic"),
+    ):
+        failed = [run for run in platform.api.runs(dag) if run.state == "failed"]
+        assert failed, dag
+        for run in failed:
+            told = json.loads(platform.perennial("explain-run", f"{dag}/{run.id}", "--json").stdout)["explanation"]
+            assert told["fault"]["name"] in names, (dag, told)
+            assert (told["where"], bool(told["fault"]["do"]), bool(told["why"])) == (where, True, True)
+    second = platform.perennial("explain-run", "flight_delays/2")
+    assert second.returncode == 0, second.stderr
+    for said in (
+        "cause drift",
+        "It answers the retraining request",
+        "passed golden",
+        "It serves 100% of the traffic now.",
+        "MLflow run: http",
+    ):
+        assert said in second.stdout, second.stdout
+    assert "flight_delays_training/" in second.stdout
+    assert "No run in Airflow's records made it" in platform.perennial("explain-run", "flight_delays/3").stdout
+    wrong = platform.perennial("explain-run", "flight_dalays_training")
+    assert (wrong.returncode, "Near to it are flight_delays_training/" in wrong.stderr) == (2, True), wrong.stderr
+
+
 def asked(platform, query: str) -> list[dict]:
     """What the platform's Prometheus answers."""
     address = f"{platform.settings.prometheus_url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"

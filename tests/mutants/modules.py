@@ -65,6 +65,8 @@ MODULES = {
     "probe": _mirrored("serving/probe"),
     "generated_inputs": _mirrored("serving/generated_inputs"),
     "delivery": _mirrored("lineage/delivery"),
+    "log_lines": _mirrored("log_lines", slow_tests=("test_a_stage_ends_with_its_sentence_in_the_form_that_is_asked_for",)),
+    "run_faults": _mirrored("views/run_faults"),
     "answers": _mirrored("sources/answers"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "score_datasets": _mirrored("score_datasets"),

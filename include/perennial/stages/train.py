@@ -25,7 +25,7 @@ from perennial.data.labels import UnknownLabels
 from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
 from perennial.data.splits import groups_of, split
 from perennial.encoding import Columns
-from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
+from perennial.errors import EXIT_DONE, CodeBroken, PerennialError, TrainingRefused
 from perennial.learner_words import counts, learnt
 from perennial.lineage.learned import note_learned
 from perennial.lineage.making import note_making
@@ -326,7 +326,7 @@ def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == features.__file__]
         if not lines:
             raise
-        raise TrainingRefused(
+        raise CodeBroken(
             f"{spec.name} cannot learn from {spec.dataset}: its features.py, line {lines[-1]}, "
             f"broke with {type(error).__name__}: {error}. Mend that file."
         ) from error

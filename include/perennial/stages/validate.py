@@ -18,7 +18,7 @@ from perennial import discovery
 from perennial.counted import counted
 from perennial.data.labels import Coverage
 from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot, sentence_case
-from perennial.errors import TrainingRefused
+from perennial.errors import DataRefused, TrainingRefused
 from perennial.incidents.inbox import Inbox, Request
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
@@ -109,7 +109,8 @@ def run(
     if isinstance(decision, Skip):
         if request and situation.quality_break:  # no run will take it; what is found in mended data asks anew
             inbox.end(request.key, "refused", decision.why)
-        return ValidateResult(outcome="skipped", sentence=decision.why, **_versions(source), cause=cause, rows=source.count())
+        held = "HeldBack" if situation.quality_break and not situation.same else ""
+        return ValidateResult(outcome="skipped", sentence=decision.why, fault=held, **_versions(source), cause=cause, rows=source.count())
     _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
     joined_rows = _find(spec, source)
     links, left_out = _check(settings, store, spec, source, coverage, inbox=inbox, request=request)
@@ -295,7 +296,7 @@ def _check(
     sentence = f"{spec.name} must not be trained on snapshot {source.version}. {verdict.sentence(link)}"
     if request:
         inbox.end(request.key, "refused", sentence)
-    raise TrainingRefused(sentence, {"Data Docs": link} if link else {})
+    raise DataRefused(sentence, {"Data Docs": link} if link else {})
 
 
 def _find(spec: ModelSpec, source: Snapshot) -> str:

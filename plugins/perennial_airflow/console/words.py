@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from perennial import pages
 from perennial.views.models import Served
-from perennial_airflow.console.runs import OF_MODELS
+from perennial.views.run import OF_MODELS
 
 WIDTH = 200  # of the bar, in its own units
 

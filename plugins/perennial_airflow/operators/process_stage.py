@@ -107,7 +107,9 @@ def _ended_by(stage: str, code: int, last: str) -> dict[str, Any]:
         name = signal.Signals(-code).name
         why = "perhaps for want of memory, " if name == "SIGKILL" else ""
         return made_up(
-            "fault", f"The stage {stage} was ended by {name}, {why}before it had a result. Running it again goes on from what is stored."
+            "fault",
+            f"The stage {stage} was ended by {name}, {why}before it had a result. Running it again goes on from what is stored.",
+            "Killed" if name == "SIGKILL" else "Ended",
         )
     if code == EXIT_REFUSED:
         return made_up("refused", last or f"The stage {stage} did not understand its arguments; the log above says which.")

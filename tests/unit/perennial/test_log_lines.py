@@ -3,9 +3,10 @@
 import io
 import json
 import logging
+import logging.config
+import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
     """Ids and secrets of a test are its own, and so is the process' logging."""
-    monkeypatch.setattr(log_lines, "_of_process", {})
-    monkeypatch.setattr(log_lines, "_secrets", set())
+    known, secrets = dict(log_lines._of_process), set(log_lines._secrets)
+    log_lines._of_process.clear()
+    log_lines._secrets.clear()
     for name in (*log_lines.RUN_VARIABLES.values(), log_lines.TRACEPARENT_VARIABLE, *log_lines.SECRET_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     root = logging.getLogger()
@@ -31,6 +33,9 @@ def _as_before(monkeypatch):
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+    log_lines._of_process.update(known)
+    log_lines._secrets.clear()
+    log_lines._secrets.update(secrets)
 
 
 def _line(message="Trained.", level=logging.INFO, error=None, **more):
@@ -184,6 +189,29 @@ def test_no_line_shows_a_secret(monkeypatch):
     assert without_secrets("//:pw@host and //u:p@ss@host") == "//:***@host and //u:***@host"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_AUTH_ADMIN_PASSWORD",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    ],
+)
+def test_what_the_environment_holds_is_no_line(monkeypatch, name):
+    """SC-04: Of each variable with a secret that a program of the platform is given."""
+    monkeypatch.setenv(name, "s3cr3t-of-environment")
+    assert _logged(monkeypatch, "text", lambda: logging.getLogger("x").warning("It is s3cr3t-of-environment.")) == ["WARNING It is ***."]
+
+
+def test_a_secret_within_another_leaves_no_part_of_it():
+    """SC-04: The longest is replaced first; what is shorter than four letters would star out words, and is left."""
+    hide("zz-hush", "a-zz-hush", "four", "abc")
+    assert without_secrets("a-zz-hush zz-hush four abc") == "*** *** *** abc"
+
+
 def test_a_connection_that_is_read_is_a_secret_from_then_on(tmp_path):
     """SC-04: A library may log what it was given; password, keys among the further settings and an address with a password are stars."""
     from perennial.sources.connections import read_connection
@@ -212,19 +240,6 @@ def test_a_line_is_read_as_it_was_written():
     """MN-12: What a program wrote, another one reads."""
     record = logging.LogRecord("x", logging.ERROR, "", 0, "Ünï", (), None)
     assert read_line(JsonLines().format(record))["message"] == "Ünï"
-
-
-def test_warnings_of_libraries_are_lines_too(monkeypatch):
-    """MN-12: Python's own warnings would be text between objects."""
-
-    def log():
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            logging.captureWarnings(True)  # what the block above has replaced for pytest
-            warnings.warn("old", FutureWarning, stacklevel=1)
-
-    (line,) = _logged(monkeypatch, "json", log)
-    assert "FutureWarning: old" in LogLine.model_validate_json(line).message
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -267,3 +282,45 @@ def test_the_page_on_logs_has_the_limits_of_the_code():
     page = (Path(__file__).parents[3] / "docs" / "logs.md").read_text()
     assert f"Version {log_lines.SCHEMA}." in page
     assert f"{log_lines.LINE:,} characters" in page
+
+
+@pytest.mark.parametrize(("program", "own", "shown"), [("mlflow", "", "mlflow"), ("", "server", "server"), ("", "", None)])
+def test_a_program_that_sets_up_logging_itself_is_told_the_form(monkeypatch, capsys, program, own, shown):
+    """MN-12: As MLflow's and the servers' are: all loggers, those of before too, from INFO on, by the program's name or the process'."""
+    early = logging.getLogger("of before")
+    if own:
+        _logged(monkeypatch, "json", lambda: None, program=own)
+    logging.config.dictConfig(log_lines.logging_form(program))
+    logging.getLogger().debug("Too quiet.")
+    early.info("Told.")
+    (line,) = capsys.readouterr().err.splitlines()
+    read = LogLine.model_validate_json(line)
+    assert (read.program, read.message, read.logger) == (shown, "Told.", "of before")
+
+
+def test_a_line_of_text_has_its_time_in_the_form_that_is_asked_for(monkeypatch):
+    """MN-12: As stages have: hours, minutes and seconds alone."""
+    monkeypatch.setenv(log_lines.VARIABLE, "text")
+    stream = io.StringIO()
+    logging.getLogger().handlers[:] = []
+    write_lines("p", text="%(asctime)s %(message)s", times="at %H", stream=stream)
+    logging.getLogger("x").warning("Go.")
+    assert re.fullmatch(r"at \d\d Go\.\n", stream.getvalue())
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_warnings_of_libraries_are_lines_where_all_are_objects(monkeypatch, form):
+    """MN-12: In JSON a warning of Python would be text between objects; in text it is as Python has it."""
+    _logged(monkeypatch, form, lambda: None)
+    assert (logging._warnings_showwarning is not None) is (form == "json")
+
+
+def test_how_a_stage_ended_is_in_its_last_line_alone():
+    """MN-12: As a field, from the record."""
+    assert _line(outcome="refused")["outcome"] == "refused"
+    assert "outcome" not in _line()
+
+
+def test_a_line_is_in_utf_8():
+    """MN-12: Letters of all languages stay readable in the file."""
+    assert '"message": "Ünï"' in JsonLines().format(logging.LogRecord("x", logging.ERROR, "", 0, "Ünï", (), None))

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, insert, select
 from sqlalchemy.orm import sessionmaker
 
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
-TABLES = ("dag", "dag_tag", "dag_run", "dag_run_note", "task_instance", "xcom", "asset_event", "dagrun_asset_event")
+TABLES = ("dag", "dag_tag", "dag_run", "dag_run_note", "task_instance", "xcom", "asset", "asset_event", "dagrun_asset_event")
 Left = dict[str, Any] | None
 
 
@@ -79,6 +79,12 @@ class Runs:
                 if said is not None:
                     key = "return_value" if "links" in said else "ended"
                     session.execute(insert(self._tables["xcom"]).values(dag_run_id=number, key=key, value=said, **of_task))
+
+    def asset(self, name: str) -> None:
+        """The asset that all events are of."""
+        with self.sessions.begin() as session:
+            known = {"name": name, "uri": name, "group": "asset", "extra": {}, "created_at": START, "updated_at": START}
+            session.execute(insert(self._tables["asset"]).values(id=1, **known))
 
     def start(self, by: tuple[str, str] | None, run: tuple[str, str], at: datetime) -> None:
         """Let an event start a run: of a run that ended, or of files that landed."""

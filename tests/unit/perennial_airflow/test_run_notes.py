@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from perennial.views.run_story import AGAINST, NOTE, TaskEnd, Verdict, noted, sentence_of, verdict, word_of
 from perennial_airflow import run_records
 from perennial_airflow.run_notes import RunNotes
-from perennial_airflow.run_story import AGAINST, NOTE, TaskEnd, Verdict, noted, sentence_of, verdict, word_of
 
 from .airflow_runs import Runs, left
 

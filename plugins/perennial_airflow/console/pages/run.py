@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -13,9 +14,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perennial import discovery
 from perennial.errors import UnknownName
+from perennial.views.run import OF_DATASETS, OF_MODELS, RunView, run_view, subject
+from perennial.views.run_explained import UNREADABLE
 from perennial_airflow import run_records
 from perennial_airflow.console import PREFIX
-from perennial_airflow.console.runs import OF_DATASETS, OF_MODELS, RunView, run_view, subject
 from perennial_airflow.console.website import Site
 
 FOREIGN = "{dag} is no DAG of a model or dataset: Perennial has nothing to say of it. The list of models has those that it knows."
@@ -29,13 +31,18 @@ def routes(site: Site) -> APIRouter:
     def document(dag_id: str, run_id: str, user: GetUserDep) -> RunView:
         if not _may_read(dag_id, user):
             raise HTTPException(403, _forbidden(dag_id))
-        return _view(dag_id, run_id, user)
+        return _view(site, dag_id, run_id, user)
+
+    @router.get("/explain-run.json")
+    def explained(what: str, user: GetUserDep) -> RunView:
+        dag_id, run_id = _named(what, user)
+        return _view(site, dag_id, run_id, user)
 
     @router.get("/run")
     def page(request: Request, dag_id: str, run_id: str, user: GetUserDep) -> Response:
         if not _may_read(dag_id, user):
             return HTMLResponse(site.html("trouble.html", sentence=_forbidden(dag_id)), 403)
-        return site.page(request, "run.html", view=_view(dag_id, run_id, user))
+        return site.page(request, "run.html", view=_view(site, dag_id, run_id, user))
 
     @router.get("/dag")
     def model_of(request: Request, dag_id: str, user: GetUserDep) -> Response:
@@ -52,7 +59,21 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
-def _view(dag_id: str, run_id: str, user: Any) -> RunView:
+def _named(what: str, user: Any) -> tuple[str, str]:
+    """DAG and run that a person named. Raises UnknownName, with the nearest ones, where there is none that they may read."""
+    with create_session(scoped=False) as session:
+        readable = [(dag, run) for dag, run in run_records.found(session, what) if _may_read(dag, user)]
+        if readable:
+            return readable[0]
+        near = run_records.nearest(session, what, lambda dag: _may_read(dag, user))
+    there_are = f" Near to it are {', '.join(near)}." if near else " No run that you may read has begun yet."
+    raise UnknownName(
+        f"There is no run {what[:200]!r}: name one as DAG/run, by its id, a model or dataset for its newest run, or a version as "
+        f"model/7.{there_are}"
+    )
+
+
+def _view(site: Site, dag_id: str, run_id: str, user: Any) -> RunView:
     """What the tab shows, read in one short session.
 
     Raises:
@@ -68,7 +89,8 @@ def _view(dag_id: str, run_id: str, user: Any) -> RunView:
         every = [*run_records.way(session, run), *run_records.later(session, run)]
         way = [leg for leg in every if leg is run or _may_read(leg.dag, user)]
         promoted = {(leg.dag, leg.run) for leg in way if run_records.promoted(session, leg)}
-    return run_view(run, ends, way, promoted)
+    is_shown = run.after is None or _may_read(run.after[0], user)
+    return run_view(site.store, run if is_shown else replace(run, after=None, asset="", kind=UNREADABLE), ends, way, promoted)
 
 
 def _may_read(dag_id: str, user: Any) -> bool:

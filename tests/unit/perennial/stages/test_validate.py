@@ -391,7 +391,7 @@ def test_a_quality_break_that_monitoring_found_blocks_training(house, tmp_path):
     incidents = Incidents(house.store, "delays")
     found = incidents.open("data quality", "temp", "critical", "`temp` is in Celsius since 1 March.")
     blocked = house.run(cause="data")
-    assert (blocked.outcome, house.checked) == ("skipped", [])
+    assert (blocked.outcome, blocked.fault, house.checked) == ("skipped", "HeldBack", [])
     assert "The newest data are not trained on: `temp` is in Celsius since 1 March" in blocked.sentence
     ended = house.inbox.get(key)
     assert (ended.state, ended.outcome, ended.sentence) == ("ended", "refused", blocked.sentence)

@@ -18,7 +18,13 @@ from .test_lineage_pages import ask, store
 __all__ = ["ask", "store"]
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
 SOUND = {"name": "churn", "batch": "good", "path": "churn/docs/index.html", "dag_id": "churn_training", "at": "2026-03-01", "id": "p"}
-OF_AIRFLOW = ("/run", "/run.json", "/static/look.css", "/static/echarts.js")  # they read Airflow's database, or nothing
+OF_AIRFLOW = (
+    "/run",
+    "/run.json",
+    "/explain-run.json",
+    "/static/look.css",
+    "/static/echarts.js",
+)  # they read Airflow's database, or nothing
 ODD = ("9" * 5000, "\u00b2", "a\0b", "2026-01-01", "0001-01-01T00:00+14:00~x")
 
 

@@ -155,7 +155,8 @@ def test_the_way_from_landed_files_into_traffic_is_added_up(ask: Any, runs: Runs
     runs.add("secret_ingestion", "i", {}, **done)
     runs.add("churn_training", "u", {"register": ("success", left("done", "Registered."))}, **done)
     runs.start(("secret_ingestion", "i"), ("churn_training", "u"), START)
-    assert "secret" not in ask("/run", dag_id="churn_training", run_id="u").text
+    page = ask("/run", dag_id="churn_training", run_id="u").text
+    assert ("secret" in page, "A run that you may not read started it." in page) == (False, True)
 
 
 def test_files_of_several_models_lead_to_the_traffic_of_each(ask: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,3 +208,45 @@ def test_the_tab_of_a_dag_leads_to_its_model(ask: Any) -> None:
     assert "/models/secret" not in page
     assert "No model that you may see learns from e." in ask("/dag", dag_id="e_ingestion").text
     assert "their_etl is no DAG of a model or dataset" in ask("/dag", dag_id="their_etl").text
+
+
+def test_a_run_is_explained_by_whatever_names_it(ask: Any, runs: Runs) -> None:
+    """MN-18: By DAG and run, by its id, a model for its newest run that changed something, a DAG, a version for the run that made it. A
+    wrong name and one that may not be read get the nearest ones, and of others not a word."""
+    runs.asset("churn_candidate")
+    later = {"state": "success", "run_after": START + timedelta(hours=1)}
+    made = {"register": ("success", {**left("done", "Registered."), "version": 7}), "validate": ("success", None)}
+    runs.add("churn_training", "manual__1", made, state="success", triggering_user_name="ada", conf={"reason": "A try.", "force": False})
+    runs.add("churn_release", "asset__2", {"move_traffic": ("success", left("done", "Moved.", action="hold"))}, **later)
+    runs.add("churn_monitoring", "scheduled__3", {"monitor": ("success", left("done", "Quiet."))}, **later)
+    runs.add("secret_training", "manual__4", {"train": ("failed", left("fault", "A secret."))})
+    runs.start(("churn_training", "manual__1"), ("churn_release", "asset__2"), START)
+
+    def found(what: str) -> str:
+        view = ask("/explain-run.json", what=what).json()
+        return f"{view['dag']}/{view['run']}"
+
+    assert (
+        found("churn_training/manual__1") == found("manual__1") == found("churn/7") == found("churn_training") == "churn_training/manual__1"
+    )
+    assert found("churn") == "churn_release/asset__2"
+    assert found("scheduled__3") == "churn_monitoring/scheduled__3"
+    for what in ("churn/8", "churn/" + 5_000 * "9", "manual_1", "secret_training/manual__4", "secret"):
+        answer = ask("/explain-run.json", what=what)
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith(f"There is no run {what[:200]!r}: name one as DAG/run")
+        near = answer.json()["detail"].rpartition("Near to it are ")[2]
+        assert (near.startswith("churn_"), "manual__4" in near) == (True, False)
+    assert "Near to it are churn_training/manual__1" in ask("/explain-run.json", what="chrun_training").text
+    assert ask("/explain-run.json", user=None, what="churn").status_code == 401
+    told = ask("/explain-run.json", what="churn/7").json()["explanation"]
+    assert told["why"] == ["ada started it: A try."]
+    assert told["inputs"] == {"parameter reason": "A try."}
+    assert told["became"] == ["Version 7 has had no release.", "It serves no traffic now."]
+    why = ask("/explain-run.json", what="churn").json()["explanation"]["why"]
+    assert why == ["The run manual__1 of churn_training started it, which announced churn_candidate."]
+
+
+def test_no_run_at_all_is_a_sentence(ask: Any, runs: Runs) -> None:
+    """MN-18: On a platform where no run has begun yet, that is said."""
+    assert ask("/explain-run.json", what="churn").json()["detail"].endswith(" No run that you may read has begun yet.")

@@ -8,7 +8,7 @@ Verdict(word='Refused', sentence='Candidate 1a2b is worse than the champion.', t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -40,6 +40,25 @@ class TaskEnd:
     def seconds(self) -> float | None:
         """How long it took, its waits included."""
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run."""
+
+    dag: str
+    run: str
+    state: str
+    queued: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    by: str  # who started it; empty if nobody did
+    landed: datetime | None  # when the files that started it were seen
+    after: tuple[str, str] | None  # DAG and run that started it
+    kind: str = ""  # in Airflow's words: `manual`, `scheduled`, `asset_triggered` ...
+    asset: str = ""  # name of the asset whose event started it
+    conf: Mapping[str, Any] = field(default_factory=dict)  # parameters that whoever started it gave
+    waits_for: str = ""  # the run of the same DAG that is at work, while this one waits
 
 
 @dataclass(frozen=True)

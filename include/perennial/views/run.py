@@ -9,9 +9,10 @@ from pydantic import Field
 
 from perennial import discovery
 from perennial.specs import BudgetSpec
+from perennial.store import Store
+from perennial.views.run_explained import Explanation, explained
+from perennial.views.run_story import RunRecord, TaskEnd, Word, sentence_of, verdict, word_of
 from perennial.views.view import View
-from perennial_airflow.run_records import STEPS, RunRecord
-from perennial_airflow.run_story import TaskEnd, Word, sentence_of, verdict, word_of
 
 OF_MODELS = {
     "training": "training",
@@ -23,6 +24,7 @@ OF_MODELS = {
     "scoring": "scoring in batches",
 }
 OF_DATASETS = {"ingestion": "taking the files in", "profiling": "profiling"}
+STEPS = ("ingestion", "training", "release")  # what the runs from landed files to full traffic do, in order
 MINUTE = 60
 
 
@@ -84,6 +86,7 @@ class RunView(View):
     task: str = Field(description="The task that said it; empty if there is none.")
     stages: tuple[StageOfRun, ...] = Field(description="In the order in which they began.")
     way: Way | None = Field(description="None where the run is of no data's way into traffic.")
+    explanation: Explanation = Field(description="Why it ran, on what, what ended it and what to do, what came of it.")
 
 
 def subject(dag: str) -> tuple[str, str]:
@@ -92,17 +95,20 @@ def subject(dag: str) -> tuple[str, str]:
     return (name, kind) if name and kind in {*OF_MODELS, *OF_DATASETS} else (dag, "")
 
 
-def run_view(run: RunRecord, ends: Sequence[TaskEnd], way: Sequence[RunRecord], promoted: Collection[tuple[str, str]]) -> RunView:
+def run_view(
+    store: Store, run: RunRecord, ends: Sequence[TaskEnd], way: Sequence[RunRecord], promoted: Collection[tuple[str, str]]
+) -> RunView:
     """What a run's tab shows.
 
     Args:
+        store: has what its tasks name.
         run: the run.
         ends: its tasks.
         way: the runs that led to it, itself, and those that it led to, as far as they may be read.
         promoted: DAG and run of those that gave a version all traffic.
     """
     name, kind = subject(run.dag)
-    model = name if kind in OF_MODELS else ""
+    model, dataset = name if kind in OF_MODELS else "", name if kind in OF_DATASETS else ""
     spec = discovery.models().get(model)
     budget = spec.budget if spec else BudgetSpec()
     said = verdict(ends)
@@ -116,12 +122,13 @@ def run_view(run: RunRecord, ends: Sequence[TaskEnd], way: Sequence[RunRecord], 
         by=run.by,
         what=OF_MODELS.get(kind) or OF_DATASETS.get(kind, ""),
         model=model,
-        dataset=name if kind in OF_DATASETS else "",
+        dataset=dataset,
         word=word,
         sentence=sentence,
         task=said.task if said else last.name if last else "",
         stages=tuple(_stage(end, budget) for end in ends),
         way=_way(way, promoted) if kind in STEPS else None,
+        explanation=explained(store, run, ends, model=model, dataset=dataset),
     )
 
 
