@@ -64,7 +64,7 @@ GROUPS = (
         "workload",
         in_integration("training", "store", "sources", "monitoring", "registry", "test_ingestion.py", "test_dvc.py"),
     ),
-    ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "scoring", "people", "your_own_data")),
+    ("bucket", "e2e", "workload", in_e2e("kills", "traces", "loop_s3", "scoring", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py", "test_notebook.py")),
     # Units are in several groups, so that who has a seat left takes some of them over.
     ("batches", "unit", "workload", in_stages("i")),

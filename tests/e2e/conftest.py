@@ -31,7 +31,7 @@ from perennial.testing import free_ports, wait_until
 from perennial.testing_s3 import missing_programs, s3_server
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "prometheus_port", "alertmanager_port")
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "prometheus_port", "alertmanager_port", "traces_port")
 KILLED_AFTER = "✓ The platform starts"
 MODEL, BUCKET = "digits", "perennial"
 
@@ -113,7 +113,7 @@ def digits(tmp_path_factory) -> Iterator[Story]:
                 patch.setenv(name, value)
             server.create_bucket(BUCKET)
             named["PERENNIAL_STORE"] = f"s3://{BUCKET}/of/a/team"
-        settings = settings_of(home, **named)
+        settings = settings_of(home, PERENNIAL_TRACES="1", **named)
         ends.callback(stack.stop, settings)
         store = open_store(settings.store)
         stack.start(settings, store)

@@ -1,6 +1,8 @@
 """One trace from a caller, or from a release, through the gateway to the version that answers, at a receiver of OTLP over HTTP."""
 
+import contextlib
 import json
+import socket
 import urllib.error
 import urllib.request
 
@@ -27,22 +29,32 @@ def spans():
         yield receiver
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory, spans):
-    """A gateway and version 1, whose spans go to the receiver, and which was trained in a trace of its own."""
-    folder = tmp_path_factory.mktemp("platform")
+@contextlib.contextmanager
+def serving(folder, variables, train=lambda store, model, digest: None):
+    """A gateway and version 1, of a platform that came up with these variables."""
     settings = settings_for(folder)
-    tracing.keep(settings.home, spans.variables())
+    tracing.keep(settings.home, variables)
     store = open_store(settings.store)
     with testing.started(testing.Programs(folder / "logs")) as programs:
         made = Platform(settings, store, programs, LocalBackend(settings, programs), folder)
         made.start_gateway()
         digest = made.version()
+        train(store, made.model.name, digest)
+        made.serve({1: 100}, {1: digest})
+        yield made
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory, spans):
+    """One whose spans go to the receiver, and whose version was trained in a trace of its own."""
+
+    def train(store, model, digest):
         tracing.begin("stage train", "perennial-stage", {}, environment=spans.variables())
         trained = Making(seconds=1, usage=None, commit="", code={}, packages={}, trace=tracing.headers()["traceparent"])
-        store.put_if_absent(made_key(made.model.name, digest), trained.model_dump_json().encode())
+        store.put_if_absent(made_key(model, digest), trained.model_dump_json().encode())
         tracing.end("done", "trained")
-        made.serve({1: 100}, {1: digest})
+
+    with serving(tmp_path_factory.mktemp("platform"), spans.variables(), train) as made:
         yield made
 
 
@@ -181,3 +193,13 @@ def test_no_answer_is_changed_by_a_way_to_a_gateway_that_is_none(platform, stage
     away = platform.settings.model_copy(update={"gateway_port": port})
     assert own_requests.ask(away, platform.model.name, 1, row()) == 0
     assert own_requests.ask(platform.settings, "unheard_of", 1, row()) == 404
+
+
+def test_a_receiver_that_is_gone_costs_no_answer(tmp_path):
+    """MN-13: Where nobody takes spans, and where somebody listens and never answers, predictions are answered and logged as ever."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for number, port in enumerate((9, silent.getsockname()[1])):
+            with serving(tmp_path / str(number), {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}) as platform:
+                answers = [ask(platform, {"data": {"rows": [row()]}}) for _ in range(20)]
+                assert {status for status, _, _ in answers} == {200}
+                assert {len(line["trace"]) for line in logged(platform)} == {32}

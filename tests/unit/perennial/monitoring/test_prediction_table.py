@@ -127,11 +127,12 @@ def ids(store):
 
 
 def test_every_field_arrives_with_its_type(store):
-    """SE-13: Inputs have the dataset's types, times are UTC, shadows are marked, a missing event time is the time of serving."""
+    """SE-13: Inputs have the dataset's types, times are UTC, shadows are marked, a missing event time is the time of serving.
+    MN-13: A line may name its trace, which the table does not need."""
     logged(
         store,
         "a",
-        a_line("x-0"),
+        a_line("x-0", trace="ab" * 16),
         a_line("x-1", shadow=True, event_time=None, row={"carrier": None, "distance": 719.0, "when": "2013-02-01T01:30:00-05:00"}),
     )
     assert collected(store) == Collected(segments=1, rows=2)
