@@ -71,4 +71,4 @@ def within_limits(limits: Mapping[Limited, LimitSpec], measured: Mapping[str, fl
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -61,6 +61,10 @@ def test_without_limits_what_was_measured_is_told() -> None:
     assert measured_words({"memory_mb": 12345.6}, "") == "memory 12,346 MB"
     assert measured_words({"memory_mb": 1000}, "") == "memory 1,000 MB"
     assert measured_words({"memory_mb": 999.4}, "") == "memory 999 MB"
+    assert measured_words({"memory_mb": 999.6}, "") == "memory 1,000 MB"
+    assert measured_words({"memory_mb": 75.55}, "") == "memory 75.5 MB"
+    (precise,) = within_limits({}, {"memory_mb": 0.123456789}, "here")
+    assert precise.numbers == {"measured": {"memory_mb": 0.1235}}
 
 
 def test_energy_is_estimated_where_it_is_not_counted() -> None:

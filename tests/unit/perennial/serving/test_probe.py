@@ -42,11 +42,14 @@ def test_the_least_window_counts() -> None:
     assert seen.p95_ms == pytest.approx(0.5)
     assert seen.wall_p95_ms == pytest.approx(0.5)
     assert machine.asked[:4] == [b"a", b"b", b"c", b"a"]
+    assert {*machine.asked} == {b"a", b"b", b"c"}
+    assert (WARM_UP, WINDOWS, MOST_WINDOWS, REQUESTS, FEWEST_REQUESTS) == (20, 5, 20, 100, 20)  # as docs/limits.md says
 
 
 def test_the_95th_percentile_is_of_each_window() -> None:
     """SE-04: Of a hundred times the 95th, so that four slow ones do not count and six do."""
     assert Machine(lambda n: 0.05 if n % 100 >= 96 else 0.001).load().p95_ms == pytest.approx(1)
+    assert Machine(lambda n: 0.05 if n % 100 >= 95 else 0.001).load().p95_ms == pytest.approx(1)
     assert Machine(lambda n: 0.05 if n % 100 >= 94 else 0.001).load().p95_ms == pytest.approx(50)
 
 
@@ -55,6 +58,7 @@ def test_waiting_for_a_cpu_is_not_the_versions() -> None:
     seen = Machine(lambda n: 0.010, lambda n: 0.007).load()
     assert (seen.p95_ms, seen.wall_p95_ms) == (pytest.approx(3), pytest.approx(10))
     assert Machine(lambda n: 0.010, lambda n: 0.020).load().p95_ms == 0
+    assert Machine(lambda n: 0.010, lambda n: 0.007).load(limit_ms=5).requests == WINDOWS * REQUESTS  # it is held to that too
 
 
 @pytest.mark.parametrize(("limit", "windows"), [(None, WINDOWS), (10.0, WINDOWS), (9.0, MOST_WINDOWS)])
@@ -90,3 +94,4 @@ def test_work_and_energy_are_of_the_requests() -> None:
     readings: Iterator[float] = iter([9.0, 8.0])
     anew = load(lambda body: (200, b""), [b"a"], waited=lambda: 0.0, worked=lambda: 0.0, energy=lambda: next(readings))
     assert anew.joules is None
+    assert load(lambda body: (200, b""), [b"a"], waited=lambda: 0.0, worked=lambda: 0.0, energy=lambda: 9.0).joules is None
