@@ -16,6 +16,7 @@ when the border between the two passes it. The salt is the experiment's own: who
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 
 from perennial.serving.route import WHOLE
@@ -75,32 +76,29 @@ def arm_of(unit: str, salt: str, weights: Mapping[int, int], *, champion: int) -
 def xxhash64(data: bytes) -> int:
     """xxHash64 of bytes, with seed 0."""
     at, length = 0, len(data)
+    found = _P5
     if length >= 32:
         lanes = [(_P1 + _P2) & _MASK, _P2, 0, -_P1 & _MASK]
         while at + 32 <= length:
-            lanes = [_round(lane, _word(data, at + 8 * place, 8)) for place, lane in enumerate(lanes)]
+            lanes = [_round(lane, word) for lane, word in zip(lanes, struct.unpack_from("<4Q", data, at), strict=True)]
             at += 32
         found = sum(_turned(lane, by) for lane, by in zip(lanes, (1, 7, 12, 18), strict=True)) & _MASK
         for lane in lanes:
             found = ((found ^ _round(0, lane)) * _P1 + _P4) & _MASK
-    else:
-        found = _P5
     found = (found + length) & _MASK
     while at + 8 <= length:
-        found = (_turned(found ^ _round(0, _word(data, at, 8)), 27) * _P1 + _P4) & _MASK
+        (word,) = struct.unpack_from("<Q", data, at)
+        found = (_turned(found ^ _round(0, word), 27) * _P1 + _P4) & _MASK
         at += 8
     if at + 4 <= length:
-        found = (_turned(found ^ (_word(data, at, 4) * _P1 & _MASK), 23) * _P2 + _P3) & _MASK
+        (word,) = struct.unpack_from("<I", data, at)
+        found = (_turned(found ^ (word * _P1 & _MASK), 23) * _P2 + _P3) & _MASK
         at += 4
     for byte in data[at:]:
         found = _turned(found ^ (byte * _P5 & _MASK), 11) * _P1 & _MASK
     found = (found ^ found >> 33) * _P2 & _MASK
     found = (found ^ found >> 29) * _P3 & _MASK
     return found ^ found >> 32
-
-
-def _word(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "little")
 
 
 def _turned(value: int, by: int) -> int:

@@ -85,8 +85,8 @@ class Values:
 class Estimate:
     """The difference between the versions, and how sure it is."""
 
-    champion_units: int = 0
-    tried_units: int = 0
+    champion_units: int
+    tried_units: int
     champion_mean: float = math.nan
     tried_mean: float = math.nan
     information: float = 0.0  # one over the variance of the difference; 0 while it cannot be told
@@ -128,11 +128,11 @@ def estimate(values: Values) -> Estimate:
     """The weighted difference of the means of units, and its information."""
     means = np.asarray(values.means, dtype=np.float64)
     tried = np.asarray(values.tried, dtype=bool)
-    shares = np.asarray(values.shares, dtype=np.float64)
+    shares = np.asarray(values.shares)
     ours, theirs = int(tried.sum()), int((~tried).sum())
     if not ours or not theirs:
         return Estimate(theirs, ours)
-    weights = np.where(tried, 1 / shares, 1 / (1 - shares))
+    weights = np.reciprocal(np.where(tried, shares, 1 - shares))
     of_tried, of_champion = (float((weights * means)[arm].sum() / weights[arm].sum()) for arm in (tried, ~tried))
     variances = [
         float(np.square(weights[arm] * (means[arm] - mean)).sum() / np.square(weights[arm].sum()) * count / max(count - 1, 1))
@@ -155,9 +155,11 @@ def decide(plan: Plan, seen: Estimate, *, higher: bool) -> Decision:
     radius, planned = plan.radius(seen.information), math.ceil(seen.units * plan.information / seen.information)
     low, high = seen.difference - radius, seen.difference + radius
     verdict: Verdict = ""
-    if low > 0 or high < 0:
-        verdict = "better" if (low > 0) == higher else "worse"
-    elif seen.information >= plan.information or (low > -plan.least and high < plan.least):
+    if low > 0:
+        verdict = "better" if higher else "worse"
+    elif high < 0:
+        verdict = "worse" if higher else "better"
+    elif seen.information >= plan.information or max(-low, high) < plan.least:
         verdict = "no_difference"
     return Decision(verdict, low, high, planned)
 

@@ -8,7 +8,7 @@ A unit that has changed its version with a change of shares counts no more, what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,12 @@ class Part:
 class Seen:
     """What units have shown."""
 
-    values: Values = field(default_factory=lambda: Values((), (), ()))
-    arrivals: tuple[Arrivals, ...] = ()  # of each part
-    together: float = 1.0  # requests of one unit that stand beside a request on average
-    changed: int = 0  # units that count no more
-    crossed: int = 0  # requests that the other version answered
-    without_unit: int = 0  # requests
+    values: Values
+    arrivals: tuple[Arrivals, ...]  # of each part
+    together: float  # requests of one unit that stand beside a request on average
+    changed: int  # units that count no more
+    crossed: int  # requests that the other version answered
+    without_unit: int  # requests
 
 
 def seen_of(answers: pa.Table, model: ModelSpec, metric: SignalSpec, parts: Sequence[Part], salt: str, champion: int, tried: int) -> Seen:
@@ -61,24 +61,24 @@ def seen_of(answers: pa.Table, model: ModelSpec, metric: SignalSpec, parts: Sequ
     has_unit = np.array([key is not None for key in keys], dtype=bool)
     without_unit = int((~has_unit).sum())
     if not has_unit.any():
-        return Seen(arrivals=tuple(Arrivals(part.share, 0, 0) for part in parts), without_unit=without_unit)
-    units, unit_of_row = np.unique(np.array([key for key in keys if key is not None], dtype=object).astype(str), return_inverse=True)
+        nobody = tuple(Arrivals(part.share, 0, 0) for part in parts)
+        return Seen(Values((), (), ()), nobody, together([]), changed=0, crossed=0, without_unit=without_unit)
+    units, unit_of_row = np.unique([key for key in keys if key is not None], return_inverse=True)
     values = values[has_unit]
-    versions = rows["model_version"].to_numpy()[has_unit].astype(np.int64)
+    versions = rows["model_version"].to_numpy()[has_unit]
     times = rows["served_at"].to_numpy()[has_unit].astype("datetime64[us]")
-    starts = np.array([np.datetime64(part.since.replace(tzinfo=None), "us") for part in parts])
+    starts = np.array([part.since.replace(tzinfo=None) for part in parts], dtype="datetime64[us]")
     part_of_row = np.maximum(np.searchsorted(starts, times, side="right") - 1, 0)
     places = np.array([bucket(str(unit), salt) for unit in units])
     gets_tried = places[:, None] >= np.array([WHOLE - round(part.share * WHOLE) for part in parts])[None, :]  # unit, part
     _, request, answers_of = np.unique(np.array(rows["prediction_id"].to_pylist())[has_unit], return_inverse=True, return_counts=True)
     own = (versions == np.where(gets_tried[unit_of_row, part_of_row], tried, champion)) & (answers_of[request] == 1)
 
-    first = np.full(len(units), len(parts), dtype=np.int64)
+    first = np.full(len(units), len(parts))
     np.minimum.at(first, unit_of_row[own], part_of_row[own])
-    came = first < len(parts)
     later = np.arange(len(parts))[None, :] >= first[:, None]
     arm = gets_tried[np.arange(len(units)), np.minimum(first, len(parts) - 1)]
-    stays = came & ~(later & (gets_tried != arm[:, None])).any(axis=1)
+    stays = ~(later & (gets_tried != arm[:, None])).any(axis=1)
 
     counts = np.isfinite(values) & own & stays[unit_of_row]
     sums, numbers = np.zeros(len(units)), np.zeros(len(units))
@@ -86,14 +86,13 @@ def seen_of(answers: pa.Table, model: ModelSpec, metric: SignalSpec, parts: Sequ
     np.add.at(numbers, unit_of_row[counts], 1)
     has_value = numbers > 0
     shares = np.array([share_of_unchanged([part.share for part in parts[begin:]]) for begin in range(len(parts))])
-    requests = np.bincount(unit_of_row[own], minlength=len(units))
     return Seen(
         values=Values((sums[has_value] / numbers[has_value]).tolist(), arm[has_value].tolist(), shares[first[has_value]].tolist()),
         arrivals=tuple(
             Arrivals(part.share, int((arm & (first == place)).sum()), int((first == place).sum())) for place, part in enumerate(parts)
         ),
-        together=together(requests[requests > 0].tolist()),
-        changed=int((came & ~stays).sum()),
+        together=together(np.bincount(unit_of_row[own]).tolist()),
+        changed=int((~stays).sum()),
         crossed=len(answers_of) - int(own.sum()),
         without_unit=without_unit,
     )

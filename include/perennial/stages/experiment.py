@@ -207,11 +207,11 @@ def _checked(plan: Plan, **more: float | bool | str) -> Plan:
 
 
 def _only_here(settings: Settings) -> str:
-    how = (
-        "Seldon Core 2 keeps a caller on a version only if the caller sends back the header x-seldon-route of its last answer"
-        if settings.seldon_dialect == "v2"
-        else "Seldon Core 1 shares out requests by weight alone"
-    )
+    how = "KServe's HTTPRoute shares out requests by weight alone"
+    if settings.serving == "seldon":
+        how = "Seldon Core 1 shares out requests by weight alone"
+    if settings.serving == "seldon" and settings.seldon_dialect == "v2":
+        how = "Seldon Core 2 keeps a caller on a version only if the caller sends back the header x-seldon-route of its last answer"
     return (
         f"An experiment needs a gateway that gives the same unit the same version by a key in the request. {how}, so no experiment can "
         "begin there: run it where Envoy serves (docs/experiments.md)."

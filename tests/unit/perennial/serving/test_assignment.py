@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 
-from perennial.serving.assignment import arm_of, bucket, in_order, is_unit, salted, unit_of, xxhash64
+from perennial.serving.assignment import UNIT, arm_of, bucket, in_order, is_unit, salted, unit_of, xxhash64
+
+DIGEST = "1faea75b73a2f8d6450f5f09142ea7a86cb119b55b5193ef54698b656ba2562d"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,13 @@ from perennial.serving.assignment import arm_of, bucket, in_order, is_unit, salt
 def test_the_hash_is_xxhash64(data: bytes, wanted: int) -> None:
     """SE-09: published values, of fewer and of more than 32 bytes; the gateway's own are compared in the integration test."""
     assert xxhash64(data) == wanted
+
+
+def test_the_hash_holds_for_every_length() -> None:
+    """SE-09: all of them were compared with the package xxhash 3, whose hashes together have this digest."""
+    hashes = (xxhash64(bytes(n * 37 % 256 for n in range(length))) for length in range(300))
+    assert hashlib.sha256(b"".join(one.to_bytes(8, "big") for one in hashes)).hexdigest() == DIGEST
+    assert UNIT == "x-perennial-unit"
 
 
 def test_a_key_is_visible_and_has_no_comma() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from perennial.serving import canary
+from perennial.serving import canary, split
 from perennial.serving.experiment import (
     Arrivals,
     Estimate,
@@ -114,6 +114,35 @@ def test_no_difference_is_shown_within_the_least_one_or_at_the_plans_end() -> No
     assert decide(PLAN, seen(1.02 * room + 0.005, PLAN.information), higher=True).verdict == "no_difference"
     assert decide(PLAN, seen(0.09, PLAN.information), higher=True).verdict == "better"
     assert decide(PLAN, seen(0.0, PLAN.information - 1), higher=True).verdict == "no_difference"
+
+
+class Fixed(Plan):
+    """A plan whose interval is as wide as one wants."""
+
+    def radius(self, information: float) -> float:
+        """A quarter."""
+        return 0.25
+
+
+def test_an_interval_that_just_touches_shows_nothing() -> None:
+    """SE-09: zero at its edge is inside of it, and so is the least difference."""
+    plan = Fixed(alpha=0.05, power=0.8, least=0.25)
+    assert decide(plan, Estimate(200, 200, 0.0, 0.25, 1.0), higher=True).verdict == ""
+    assert decide(plan, Estimate(200, 200, 0.25, 0.0, 1.0), higher=True).verdict == ""
+    assert decide(plan, Estimate(200, 200, 0.5, 0.5, 1.0), higher=True).verdict == ""
+    wider = Fixed(alpha=0.05, power=0.8, least=0.26)
+    assert decide(wider, Estimate(200, 200, 0.5, 0.5, 1.0), higher=True).verdict == "no_difference"
+    assert decide(wider, Estimate(200, 200, 0.5, 0.5, 0.5), higher=True).low == -0.25, "little is known, and it is told"
+
+
+def test_each_part_has_its_part_of_the_alarm_rate() -> None:
+    """SE-09: the k-th one over k (k + 1) of it."""
+    for part, limit in ((1, 2), (2, 6), (3, 12)):
+        before = [Arrivals(0.5, 0, 0)] * (part - 1)
+        counts = {units: split.odds(units, 2_000, 0.5) for units in range(1_000, 1_200)}
+        below = max(units for units, odds in counts.items() if odds < split.limit(limit))
+        assert mismatch([*before, Arrivals(0.5, below, 2_000)]) is None
+        assert mismatch([*before, Arrivals(0.5, below + 1, 2_000)]) is not None
 
 
 def test_nothing_is_decided_by_few_units() -> None:

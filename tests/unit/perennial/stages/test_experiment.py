@@ -416,10 +416,14 @@ def test_arguments_that_cannot_be_are_told() -> None:
             asked_for(spec, **{**asked, **change})
 
 
-def test_where_seldon_serves_it_is_refused(tmp_path: Path) -> None:
+def test_where_no_gateway_shares_out_by_key_it_is_refused(tmp_path: Path) -> None:
     """SE-09: with what that backend lacks."""
     world = World(tmp_path)
-    for dialect, said in (("v1", "shares out requests by weight alone"), ("v2", "x-seldon-route")):
-        settings = Settings.from_environment({"PERENNIAL_SERVING": "seldon", "PERENNIAL_SELDON_DIALECT": dialect})
+    for serving, dialect, said in (
+        ("seldon", "v1", "Seldon Core 1 shares out requests by weight alone"),
+        ("seldon", "v2", "x-seldon-route"),
+        ("kserve", "v1", "KServe's HTTPRoute shares out requests by weight alone"),
+    ):
+        settings = Settings.from_environment({"PERENNIAL_SERVING": serving, "PERENNIAL_SELDON_DIALECT": dialect})
         with pytest.raises(ReleaseRefused, match=said):
             stage.run(settings, world.store, action="look", model=world.spec.name)

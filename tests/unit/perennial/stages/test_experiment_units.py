@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from perennial.serving.assignment import arm_of, bucket
-from perennial.serving.experiment import Arrivals
+from perennial.serving.experiment import Arrivals, Values
 from perennial.specs import SignalSpec
 from perennial.stages._experiment_units import Part, Seen, seen_of
 from perennial.testing import small_model
@@ -79,13 +79,15 @@ def test_requests_without_a_unit_are_counted_alone() -> None:
     """SE-09: they are in no experiment; a table that has no such column yet has none with a unit."""
     found = seen(row(None, CHAMPION, 0.9), row(OURS, TRIED, 0.2))
     assert (len(found.values.means), found.without_unit) == (1, 1)
-    none = seen(row(None, CHAMPION, 0.9))
-    assert none == Seen(arrivals=(Arrivals(0.5, 0, 0),), without_unit=1)
+    assert seen(row(None, CHAMPION, 0.9)) == nobody(0.5, without_unit=1)
     old = {name: value for name, value in row(None, CHAMPION, 0.9).items() if name != "unit"}
-    assert seen(old, parts=[*HALF, Part(NOON + timedelta(hours=1), 0.2)]) == Seen(
-        arrivals=(Arrivals(0.5, 0, 0), Arrivals(0.2, 0, 0)), without_unit=1
-    )
-    assert seen() == Seen(arrivals=(Arrivals(0.5, 0, 0),))
+    assert seen(old, parts=[*HALF, Part(NOON + timedelta(hours=1), 0.2)]) == nobody(0.5, 0.2, without_unit=1)
+    assert seen() == nobody(0.5)
+
+
+def nobody(*shares: float, without_unit: int = 0) -> Seen:
+    """What nobody has shown."""
+    return Seen(Values((), (), ()), tuple(Arrivals(share, 0, 0) for share in shares), 1.0, 0, 0, without_unit)
 
 
 def test_a_value_that_is_not_there_yet_keeps_the_unit_out() -> None:
@@ -95,6 +97,16 @@ def test_a_value_that_is_not_there_yet_keeps_the_unit_out() -> None:
     found = seen(row(OURS, TRIED, 0.2), known, {**row(THEIRS, CHAMPION, 0.9, 2), "outcome": None}, metric=error)
     assert (list(found.values.means), list(found.values.tried)) == ([0.0], [False])
     assert found.arrivals == (Arrivals(0.5, 1, 2),)
+    even = {**row(OURS, TRIED, 0.5), "outcome": 1.0}
+    assert list(seen(even, metric=error).values.means) == [0.0], "the model's task says which class a half names"
+
+
+def test_a_unit_at_the_border_gets_the_version_that_is_tried() -> None:
+    """SE-09: as the gateway has it."""
+    place = bucket("anna", SALT)
+    border = [Part(NOON, (10_000 - place) / 10_000)]
+    assert seen(row("anna", TRIED, 0.5), parts=border).crossed == 0
+    assert seen(row("anna", TRIED, 0.5), parts=[Part(NOON, (9_999 - place) / 10_000)]).crossed == 1
 
 
 def test_values_count_as_far_as_bounds_allow() -> None:
@@ -111,6 +123,7 @@ def test_a_unit_that_changes_its_version_counts_no_more() -> None:
     """SE-09: those that stay have the share of those that stay; who came after the change is judged from then on."""
     moves, stays, champion = unit_at(5_000, 7_000), unit_at(9_000, 10_000), unit_at(0, 5_000)
     back = unit_at(7_000, 9_000)  # tried in the second and third part
+    late = unit_at(5_000, 7_000, 1)
     weights = [{CHAMPION: 9_000, TRIED: 1_000}, {CHAMPION: 5_000, TRIED: 5_000}, {CHAMPION: 7_000, TRIED: 3_000}]
     assert [arm_of(moves, SALT, given, champion=CHAMPION) for given in weights] == [CHAMPION, TRIED, CHAMPION]
     found = seen(
@@ -118,18 +131,20 @@ def test_a_unit_that_changes_its_version_counts_no_more() -> None:
         row(stays, TRIED, 0.2, 1), row(stays, TRIED, 0.4, 61), row(stays, TRIED, 0.6, 121),
         row(champion, CHAMPION, 0.5, 1),
         row(back, TRIED, 0.8, 61),  # it came in the second part
+        row(late, CHAMPION, 0.1, 121),  # it came in the third, with the champion, and had been the other's in the second
         parts=PARTS,
     )  # fmt: skip
     told = sorted(zip(found.values.means, found.values.tried, found.values.shares, strict=True))
     assert told == [
+        (pytest.approx(0.1), False, pytest.approx(0.3)),
         (pytest.approx(0.4), True, pytest.approx(0.1 / 0.6)),
         (pytest.approx(0.5), False, pytest.approx(0.1 / 0.6)),
         (pytest.approx(0.8), True, pytest.approx(0.3 / 0.8)),
     ]
     assert found.changed == 1
-    assert found.arrivals == (Arrivals(0.1, 1, 3), Arrivals(0.5, 1, 1), Arrivals(0.3, 0, 0))
+    assert found.arrivals == (Arrivals(0.1, 1, 3), Arrivals(0.5, 1, 1), Arrivals(0.3, 0, 1))
     assert found.crossed == 0
-    assert found.together == pytest.approx((4 + 9 + 1 + 1) / 7)
+    assert found.together == pytest.approx((4 + 9 + 1 + 1 + 1) / 8)
 
 
 def test_a_change_holds_from_its_moment_on() -> None:
