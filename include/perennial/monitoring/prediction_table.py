@@ -191,7 +191,7 @@ def _requests(rows: pa.Table) -> list[Indexed]:
 def prediction_schema(model: ModelSpec, dataset: DatasetSpec) -> pa.Schema:
     """The columns of the table of predictions, for whoever has predictions that no server logged."""
     rows, _ = read_lines([], _fields(model, dataset))
-    return rows.drop_columns(["line", "served_wall"]).schema
+    return rows.drop_columns(["line", "served_wall", "fallback"]).schema
 
 
 def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
