@@ -210,6 +210,8 @@ incident.yaml: |
   {{- include "perennial.pod" $register | nindent 2 }}
 release.yaml: |
   {{- include "perennial.pod" $release | nindent 2 }}
+experiment.yaml: |
+  {{- include "perennial.pod" $release | nindent 2 }}
 rollback.yaml: |
   {{- include "perennial.pod" $release | nindent 2 }}
 monitor.yaml: |

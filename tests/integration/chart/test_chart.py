@@ -28,7 +28,17 @@ NOT_OURS = ("airflow", "mlflow", "seldon-core-operator", "kube-prometheus-stack"
 # Below these the words are Kubernetes' own.
 KUBERNETES_OWN = ("resources", "container", "hard", "requests")
 SEPARATE = ("--set", "namespaces.pods=stages", "--set", "namespaces.serving=served")
-STAGE_FILES = {"stage.yaml", "close.yaml", "register.yaml", "incident.yaml", "release.yaml", "rollback.yaml", "monitor.yaml", "server.yaml"}
+STAGE_FILES = {
+    "stage.yaml",
+    "close.yaml",
+    "experiment.yaml",
+    "register.yaml",
+    "incident.yaml",
+    "release.yaml",
+    "rollback.yaml",
+    "monitor.yaml",
+    "server.yaml",
+}
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +319,9 @@ def test_each_stage_finds_its_template(helm: str, chart: Path) -> None:
             "train.yaml": "perennial/workload:0.1.0-cuda",
         }.get(name, "perennial/workload:0.1.0")
         has_folder = "pod-templates" in [m["name"] for m in containers[0]["volumeMounts"]]
-        assert has_folder == (name in ("release.yaml", "rollback.yaml", "monitor.yaml"))
+        assert has_folder == (name in ("release.yaml", "experiment.yaml", "rollback.yaml", "monitor.yaml"))
         assert ("resources" in containers[0]) == (
-            name in ("close.yaml", "register.yaml", "incident.yaml", "release.yaml", "rollback.yaml")
+            name in ("close.yaml", "register.yaml", "incident.yaml", "release.yaml", "experiment.yaml", "rollback.yaml")
         ), "a spec says the others'"
 
 
