@@ -182,6 +182,7 @@ class Merger:
             "event_time": rows["event_time"].cast(pa.timestamp("us", "UTC")),
             "scores": pa.array(list(_values(rows, self.scores)), pa.list_(pa.float64())),
             "milliseconds": pa.nulls(count, pa.float64()),
+            "unit": pa.nulls(count, pa.string()),
             **{INPUT + name: rows[INPUT + name] for name in plan.inputs},
         }
         return pa.table({field.name: _as(made[field.name], field.type) for field in self.schema()})
