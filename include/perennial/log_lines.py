@@ -29,7 +29,7 @@ from typing import Any, TextIO
 VARIABLE = "PERENNIAL_LOG_FORMAT"
 SCHEMA = 1
 LINE = 32_000  # characters of a message or an exception; shippers cut or drop lines that are much longer
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+TRACEPARENT = r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
 # By which Airflow tells a task's process, and what that starts, which run it belongs to.
 RUN_VARIABLES = {
     "dag": "AIRFLOW_CTX_DAG_ID",
@@ -47,7 +47,7 @@ SECRET_VARIABLES = (
     "MLFLOW_FLASK_SERVER_SECRET_KEY",
 )
 SHORTEST_SECRET = 4  # a shorter one would star out words
-_IN_ADDRESS = re.compile(r"(//[^/@\s:]*:)[^/\s]+@")
+_IN_ADDRESS = r"(//[^/@\s:]*:)[^/\s]+@"
 _secrets: set[str] = set()
 _of_process: dict[str, str | int] = {}
 _of_work: ContextVar[Mapping[str, str | int]] = ContextVar("_of_work", default=MappingProxyType({}))
@@ -119,7 +119,7 @@ def without_secrets(text: str) -> str:
     """
     for secret in sorted(_secrets, key=len, reverse=True):  # one may be a part of another
         text = text.replace(secret, "***")
-    return _IN_ADDRESS.sub(r"\1***@", text)
+    return re.sub(_IN_ADDRESS, r"\1***@", text)
 
 
 def ids_of_run(variables: Mapping[str, str]) -> dict[str, str | int]:
@@ -130,7 +130,7 @@ def ids_of_run(variables: Mapping[str, str]) -> dict[str, str | int]:
 
 def ids_of_trace(traceparent: str | None) -> dict[str, str]:
     """Trace and span that a W3C `traceparent` names; none if it is not of that form."""
-    parts = TRACEPARENT.fullmatch(str(traceparent).strip().lower())
+    parts = re.fullmatch(TRACEPARENT, str(traceparent).strip().lower())
     return {"trace_id": parts[1], "span_id": parts[2]} if parts and set(parts[1]) != {"0"} and set(parts[2]) != {"0"} else {}
 
 

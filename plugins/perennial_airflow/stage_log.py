@@ -8,7 +8,7 @@ from typing import Any
 
 from perennial.log_lines import read_line
 
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
+LOG_LINE = r"(?s)\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)"
 
 
 class StageLog:
@@ -30,7 +30,7 @@ class StageLog:
             self.last = ""
         if read := read_line(line):
             self._take_object(read)
-        elif parts := LOG_LINE.fullmatch(line):
+        elif parts := re.fullmatch(LOG_LINE, line):
             self._level = logging.getLevelNamesMapping()[parts[1]]
             self._log.log(self._level, "%s", parts[2])
         else:

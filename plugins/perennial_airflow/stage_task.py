@@ -10,10 +10,7 @@ from airflow.sdk import BaseOperator
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stage_command import check_arguments
-from perennial_airflow.operators.collect_stage import CollectStage
-from perennial_airflow.operators.experiment_stage import ExperimentStage
 from perennial_airflow.operators.process_stage import ProcessStage
-from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_pod import compute_of, pod_template
 
@@ -65,8 +62,7 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
     """The only place that knows where stages run: the operator, and what it must be told about that."""
     settings = Settings.from_environment()
     if settings.runtime == "process":
-        as_processes: dict[str, type[StageOperator]] = {"release": ReleaseStage, "experiment": ExperimentStage, "collect": CollectStage}
-        return as_processes.get(stage, ProcessStage), {}
+        return _as_process(stage), {}
     pod_template(settings, stage)  # a missing one is told here, not by every task
     compute = compute_of(spec, stage)
     # Imported late: whoever runs stages as processes need not wait for a Kubernetes client at each parse.
@@ -78,6 +74,23 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
 
     as_pods: dict[str, type[StageOperator]] = {"release": PodReleaseStage, "experiment": PodExperimentStage, "collect": PodCollectStage}
     return as_pods.get(stage, PodStage), {"compute": compute}
+
+
+def _as_process(stage: str) -> type[StageOperator]:
+    """The operator of a stage that runs as a process; those of single stages are imported where a DAG file has one."""
+    if stage == "release":
+        from perennial_airflow.operators.release_stage import ReleaseStage
+
+        return ReleaseStage
+    if stage == "experiment":
+        from perennial_airflow.operators.experiment_stage import ExperimentStage
+
+        return ExperimentStage
+    if stage == "collect":
+        from perennial_airflow.operators.collect_stage import CollectStage
+
+        return CollectStage
+    return ProcessStage
 
 
 def param(name: str) -> str:

@@ -13,8 +13,8 @@ from perennial.specs.base import NAME, Spec
 FIXED = ("errors", "latency", "outcomes", "unreadable")  # every release has these
 OF_ANSWERS = ("score", "class", "milliseconds")  # columns of the prediction log that every model has, besides classes and inputs
 OF_OUTCOMES = ("outcome", "error")
-_EVENT = re.compile(r"(<=|>=|==|!=|<|>)\s*(\S.*)")
-_FIELD = re.compile(r"\{(\w+)\}")
+_EVENT = r"(<=|>=|==|!=|<|>)\s*(\S.*)"
+_FIELD = r"\{(\w+)\}"
 
 
 class SignalSpec(Spec):
@@ -91,7 +91,7 @@ class SignalSpec(Spec):
     @property
     def condition(self) -> tuple[str, str]:
         """The comparison of an event, and what it compares with."""
-        found = _EVENT.fullmatch(self.event.strip())
+        found = re.fullmatch(_EVENT, self.event.strip())
         if found is None:
             raise AssertionError("a spec with an event was checked when it was made")
         return found[1], found[2]
@@ -116,7 +116,7 @@ class SignalSpec(Spec):
             raise ValueError(f"the signal {self.name} has the name of one that every release has: call it something else")
         if (self.source == "prometheus") != bool(self.query) or (self.source == "prometheus") == bool(self.column):
             raise ValueError(f"{where} needs a query if its source is prometheus, else a column")
-        if self.source == "prometheus" and (wrong := sorted(set(_FIELD.findall(self.query)) - {"model", "version"})):
+        if self.source == "prometheus" and (wrong := sorted(set(re.findall(_FIELD, self.query)) - {"model", "version"})):
             raise ValueError(f"the query of {where} has {{{wrong[0]}}}: only {{model}} and {{version}} are filled in")
         if self.source == "prometheus" and "{version}" not in self.query:
             raise ValueError(f"the query of {where} lacks {{version}}, so that it says the same of every version")
@@ -163,7 +163,7 @@ class SignalSpec(Spec):
             if self.column == "class":
                 raise ValueError(f"the signal {self.name} watches a class: give an event such as '== yes'")
             return self
-        found = _EVENT.fullmatch(self.event.strip())
+        found = re.fullmatch(_EVENT, self.event.strip())
         if found is None:
             raise ValueError(f"the event {self.event!r} of the signal {self.name} cannot be read: write it like '> 0.9' or '== yes'")
         if self.column == "class" and found[1] not in ("==", "!="):

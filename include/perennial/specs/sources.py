@@ -9,18 +9,17 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from perennial.specs.base import CronLine, Spec
 
-# A password in an address: before its server, or among its parameters.
-_SECRET = re.compile(
-    r"//[^/@\s]*:[^/@]+@|[?&;][^=&;]*(password|passwd|pwd|secret|api_?key|access_?key|access_token|auth_token)[^=&;]*=[^&;]"
-    r"|[?&;](token|sig)=[^&;]",
-    re.IGNORECASE,
+# A password in an address: before its server, or among its parameters. Compiled where an address is checked: no parse of a DAG file waits.
+_LEAK = (
+    r"(?i)//[^/@\s]*:[^/@]+@|[?&;][^=&;]*(password|passwd|pwd|secret|api_?key|access_?key|access_token|auth_token)[^=&;]*=[^&;]"
+    r"|[?&;](token|sig)=[^&;]"
 )
-_SQL_SECRET = re.compile(r"[^:/]+://[^:/]*:[^@]*@")  # as SQLAlchemy finds it, which takes a slash for a part of a password
+_SQL_LEAK = r"[^:/]+://[^:/]*:[^@]*@"  # as SQLAlchemy finds it, which takes a slash for a part of a password
 
 
-def without_secret(address: str, *further: re.Pattern[str]) -> str:
+def without_secret(address: str, *further: str) -> str:
     """An address as it is given. Raises ValueError where it holds a password: specs lie in a repository that many read."""
-    if any(pattern.search(address) for pattern in (_SECRET, *further)):
+    if any(re.search(pattern, address) for pattern in (_LEAK, *further)):
         raise ValueError("the address holds a password, and specs lie in a repository: name a connection instead (connection=...)")
     return address
 
@@ -96,7 +95,7 @@ class SqlSource(SourceSpec):
     @field_validator("url")
     @classmethod
     def _has_no_password(cls, url: str) -> str:
-        return without_secret(url, _SQL_SECRET)
+        return without_secret(url, _SQL_LEAK)
 
     @model_validator(mode="after")
     def _fits(self) -> SqlSource:

@@ -17,7 +17,7 @@ from perennial.store.interface import Store, StoredObject, checked_key
 from perennial.store.s3_access import access, credentials, forget_access
 from perennial.store.s3_refusals import advice, code_of, concerns_credentials, lacking_right, role_refused, token_file_missing
 
-_AMAZON = re.compile(r"https://s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
+_AMAZON = r"https://s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?"
 # By these boto3 finds credentials and the server; what it found is passed on instead.
 _CHAIN = {
     "AWS_PROFILE",
@@ -267,7 +267,7 @@ class S3Store(Store):
         }
         if frozen.token:
             options["AWS_SESSION_TOKEN"] = frozen.token
-        if not _AMAZON.fullmatch(endpoint := self.client.meta.endpoint_url):
+        if not re.fullmatch(_AMAZON, endpoint := self.client.meta.endpoint_url):
             options["AWS_ENDPOINT_URL"] = endpoint
         if endpoint.startswith("http://"):
             options["AWS_ALLOW_HTTP"] = "true"

@@ -25,7 +25,7 @@ SKEW_SECONDS = 30  # how far the clocks of nodes may be apart: so much of the lo
 REFUSALS = (401, 403)
 MOST_REFUSALS = 5  # one may be a token that has just ended
 OUTAGES = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
-WRITTEN = re.compile(r"(\S+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) (.*)", re.DOTALL)
+WRITTEN = r"(?s)(\S+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) (.*)"
 
 
 class LogTail:
@@ -40,7 +40,7 @@ class LogTail:
         fresh: list[str] = []
         same = 0
         for line in lines:
-            parts = WRITTEN.fullmatch(line)
+            parts = re.fullmatch(WRITTEN, line)
             if not parts:
                 if line and fresh:
                     fresh[-1] += f"\n{line}"
