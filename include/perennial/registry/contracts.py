@@ -106,9 +106,11 @@ class Breach:
 def read_contract(consumer: str, text: str) -> Contract:
     """A contract of a file's text. Raises ValueError: it is none; the message says where and why."""
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(text, object_pairs_hook=_each_once)
+    except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     if not isinstance(document, dict):
         raise ValueError("it must be a JSON object with owner and cases")
     try:
@@ -117,6 +119,15 @@ def read_contract(consumer: str, text: str) -> Contract:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError where a name comes twice: of two cases of one name the first would never be asked."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} comes twice in one object")
+    return found
 
 
 def contracts_in(folder: Path) -> list[Contract]:
@@ -128,7 +139,7 @@ def contracts_in(folder: Path) -> list[Contract]:
     found = []
     for file in sorted((folder / FOLDER).glob("*.json")):
         try:
-            found.append(read_contract(file.stem, file.read_text()))
+            found.append(read_contract(file.stem, file.read_text("utf-8")))
         except (ValueError, OSError) as error:
             place = f"{folder.name}/{FOLDER}/{file.name}"
             raise SpecBroken(f"The contract {place} cannot be used: {error}. Mend that file (docs/contracts.md).") from None
@@ -197,7 +208,8 @@ class _Scores:
     def of(self, row: int) -> dict[str, float]:
         """The scores of a row by name; none where the answer lacks it."""
         values = self.rows[row] if row < len(self.rows) else []
-        return dict(zip(self.names, values, strict=False)) if isinstance(values, list) else {}
+        pairs = zip(self.names, values, strict=False) if isinstance(values, list) else ()
+        return {name: value for name, value in pairs if isinstance(value, (int, float))}
 
 
 def _between(scores: _Scores, wanted: ScoreBetween) -> str:

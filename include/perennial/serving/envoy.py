@@ -5,7 +5,8 @@ changed while it is served, so that its counters go on; a version that shares tr
 `<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed, and each the other what it cannot
 read. All else goes over clusters of its own, `<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a
 version is ready, predictions of a caller who chose the version, and those that the other one was given first, which say nothing of how
-it fares beside that one.
+it fares beside that one. The champion's requests without a unit while an experiment is under way have a third, `<model>-v7-without-unit`:
+no evidence of the experiment, but of how the champion serves.
 
     >>> from perennial.serving.envoy import cluster_name
     >>> cluster_name("churn", 7)
@@ -208,10 +209,14 @@ def clusters(served: Iterable[Served], before: Mapping[str, Served] | None = Non
             if known is not None and known.fallback is not None:
                 by_name[fallback_name(model.model)] = _cluster(fallback_name(model.model), known.fallback)
             if known is not None and (route := known.route) is not None:
-                for name, members in _chains(known, route).values():
+                chains = [*_chains(known, route).values(), *([_chain_without_unit(known, route)] if route.salt is not None else [])]
+                for name, members in chains:
                     if len(members) > 1:
                         by_name[name] = _aggregate(name, members, all_again=known.fallback is not None)
-                for then in _stand_in(route):  # of outcomes, and of an experiment's requests without a unit
+                if route.salt is not None:
+                    name = without_unit_name(model.model, route.stable)
+                    by_name[name] = _cluster(name, model.sockets[route.stable])
+                for then in _stand_in(route):  # of outcomes
                     name = aggregate_name(aside_name(model.model, route.stable), then)
                     by_name[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
     return [by_name[name] for name in sorted(by_name)]
@@ -284,6 +289,11 @@ def aside_name(model: str, version: int) -> str:
     return f"{cluster_name(model, version)}-aside"
 
 
+def without_unit_name(model: str, champion: int) -> str:
+    """The cluster for the champion's requests that are in no experiment while one is under way."""
+    return f"{cluster_name(model, champion)}-without-unit"
+
+
 def aggregate_name(cluster: str, then: int) -> str:
     """The cluster that tries `cluster` first and the version `then` where it does not answer."""
     return f"{cluster}-then-v{then}"
@@ -298,14 +308,22 @@ def _chains(model: Served, route: Route) -> dict[int, tuple[str, list[str]]]:
     """For each version with traffic the cluster by which it is asked, and whom that asks in turn: it, its stand-in, the fallback."""
     pairs, chains = _pairs(route), {}
     for version in (route.stable, *_others(route)):
-        name = cluster_name(model.model, version)
-        members = [name]
-        if version in pairs:
-            name, members = aggregate_name(name, pairs[version]), [*members, aside_name(model.model, pairs[version])]
-        if model.fallback is not None:
-            name, members = f"{name}-or-fallback", [*members, fallback_name(model.model)]
-        chains[version] = name, members
+        chains[version] = _chain(model, cluster_name(model.model, version), pairs.get(version))
     return chains
+
+
+def _chain_without_unit(model: Served, route: Route) -> tuple[str, list[str]]:
+    """The same for an experiment's requests without a unit."""
+    return _chain(model, without_unit_name(model.model, route.stable), next(iter(_stand_in(route)), None))
+
+
+def _chain(model: Served, first: str, then: int | None) -> tuple[str, list[str]]:
+    name, members = first, [first]
+    if then is not None:
+        name, members = aggregate_name(name, then), [*members, aside_name(model.model, then)]
+    if model.fallback is not None:
+        name, members = f"{name}-or-fallback", [*members, fallback_name(model.model)]
+    return name, members
 
 
 def _others(route: Route) -> list[int]:
@@ -392,7 +410,7 @@ def _model_routes(model: Served) -> list[Json]:
     shared: Json = {
         **common,
         "weighted_clusters": {"clusters": _weighted(model, route)},
-        "retry_policy": _policy(model, route),
+        "retry_policy": _policy(model, max(len(members) for _, members in _chains(model, route).values()), has_other=bool(_pairs(route))),
     }
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
@@ -443,12 +461,9 @@ def _by_unit(shared: Json, salt: str) -> Json:
 
 
 def _without_unit(model: Served, route: Route) -> Json:
-    """The champion answers requests that are in no experiment; aside, since the counters of the others are its evidence."""
-    aside, stand_in = aside_name(model.model, route.stable), _stand_in(route)
-    return {
-        "cluster": aggregate_name(aside, stand_in[0]) if stand_in else aside,
-        "retry_policy": _retries_on_the_other(model.timeout_seconds) if stand_in else _retries(),
-    }
+    """The champion answers requests that are in no experiment, over a cluster of its own: the counters of the others are evidence."""
+    name, members = _chain_without_unit(model, route)
+    return {"cluster": name, "retry_policy": _policy(model, len(members), has_other=bool(_stand_in(route)))}
 
 
 def _feedback(model: Served, route: Route, common: Json) -> Json:
@@ -502,12 +517,11 @@ def _header(key: str, value: str) -> Json:
     return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _policy(model: Served, route: Route) -> Json:
-    """When a prediction is asked again, of whom `_chains` says."""
-    policy = _retries_on_the_other(model.timeout_seconds) if _pairs(route) else _retries()
+def _policy(model: Served, members: int, *, has_other: bool) -> Json:
+    """When a prediction is asked again, of whom `_chain` says."""
+    policy = _retries_on_the_other(model.timeout_seconds) if has_other else _retries()
     if model.fallback is None:
         return policy
-    members = max(len(members) for _, members in _chains(model, route).values())
     share = f"{model.timeout_seconds / members:g}s"
     return {**policy, "retry_on": f"{policy['retry_on']},5xx", "num_retries": members - 1, "per_try_timeout": share}
 

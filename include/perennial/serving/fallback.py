@@ -57,7 +57,7 @@ class FallbackScorer(Scorer):
             return np.tile([float(self._scores[name]) for name in self.names], (rows, 1))
         try:
             given = np.asarray(self._scores(columns), dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ScoringFailed(f"fallback.py failed on this request: {type(error).__name__}: {error}.") from error
         given = given.reshape(rows, -1) if given.ndim == 1 and given.size == rows else given
         if given.shape != (rows, len(self.names)) or not np.isfinite(given).all():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 WHOLE = 10_000  # weights are basis points of this
 FRESH = 0  # stands, among the versions that a gateway parts, for a newly started process of the champion; no version has this number
+WITHOUT_UNIT = -1  # stands, among the arms, for the champion where requests are in no experiment while one is under way
 
 
 @dataclass(frozen=True)

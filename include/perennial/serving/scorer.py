@@ -57,7 +57,7 @@ class Scorer:
             self.features = _load_features(folder / "features.py")
             self.session = _open_session(folder / "model.onnx", threads)
             self._tensors = [tensor.name for tensor in self.session.get_inputs()]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ScoringFailed(f"The version folder {folder.name} cannot be loaded: {type(error).__name__}: {error}.") from error
 
     def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -76,7 +76,7 @@ class Scorer:
             tensors = self.features.encode(self.encoder, columns)
             wanted = {name: tensors[name] for name in self._tensors}  # a graph may not use all that the encoder makes
             scores = np.asarray(self.session.run(["scores"], wanted)[0], dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() of a version's code would end the server, with all other requests
             raise ScoringFailed(f"The version failed on this request: {type(error).__name__}: {error}.") from error
         scores = scores.reshape(rows, -1) if scores.ndim == 1 else scores
         if scores.shape != (rows, self._width):

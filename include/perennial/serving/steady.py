@@ -192,6 +192,11 @@ def seen_between(before: Arm, now: Arm, slow_ms: float) -> Seen:
     return Seen(shown.requests, min(shown.errors, shown.requests), timed, max(0, timed - fast))
 
 
+def both(one: Seen, other: Seen) -> Seen:
+    """What a version showed in two kinds of requests."""
+    return Seen(one.requests + other.requests, one.errors + other.errors, one.timed + other.timed, one.slow + other.slow)
+
+
 def _step(requests: int, events: int, rate: float, limit: float, burst: float) -> float:
     """Logarithm of what one look says for a rate and against the limit."""
     if rate == 0 and events:

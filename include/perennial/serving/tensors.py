@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
 NULLS = "nulls"  # the parameter of a tensor that names rows without a value
 EVENT_TIME = "event_time"  # the parameter of a request
 MOST_DIMENSIONS = 8
+_PLACE = re.compile(r" *[0-9]{1,9} *")
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,11 @@ def _number(value: Any) -> float:
 
 def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
     """The rows that the parameter of a tensor names: their places, in a list or with commas between. Raises BadRequest."""
-    places = nulls.split(",") if isinstance(nulls, str) and nulls else nulls or []
-    try:
-        named: frozenset[int] | None = frozenset(int(place) for place in places)  # type: ignore[attr-defined]  # what is no list is said below
-    except (TypeError, ValueError):
-        named = None
-    if named is None or not all(0 <= row < rows for row in named):
+    given: list[Any] = nulls if isinstance(nulls, list) else [] if nulls is None or nulls == "" else str(nulls).split(",")
+    places = [int(place) if isinstance(place, str) and _PLACE.fullmatch(place) else place for place in given]
+    if not all(type(place) is int and 0 <= place < rows for place in places):
         raise BadRequest(f"Input {name} has the parameter {NULLS} {shown(nulls)}: it must name rows by their places, like 0,17.")
-    return named
+    return frozenset(places)
 
 
 def rows_of(tensors: Sequence[Tensor], inputs: Mapping[str, Input], max_rows: int = MAX_ROWS) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from perennial.serving import steady
 from perennial.serving.asked import answer_of
 from perennial.serving.backends import Backend
 from perennial.serving.backends.prometheus import ask
-from perennial.serving.route import Arm
+from perennial.serving.route import WITHOUT_UNIT, Arm
 from perennial.serving.watch import BLIND_SECONDS
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, stand_in
@@ -83,7 +83,7 @@ class SteadyWatch:
     backend: Backend
     registry: ModelRegistry
     kept: Kept | None = None
-    _arm: Arm | None = None
+    _arms: tuple[Arm, Arm] | None = None  # of the champion, and of its requests that are in no experiment
     _asked: datetime | None = None
     _paused_at: float | None = None
     _experiment_at: float | None = None
@@ -113,7 +113,7 @@ class SteadyWatch:
         if entry is not None and entry.kind == "rejected":  # it moved nothing
             entry = ledger.last_move()
         if entry is None or entry.champion is None or not entry.weights:
-            self.kept = self._arm = None
+            self.kept = self._arms = None
             return self._end(incidents, set(), "Nothing serves now.")
         news = False
         if self.kept is None or self.kept.version != entry.champion:
@@ -142,7 +142,7 @@ class SteadyWatch:
 
     def _begin(self, version: int, now: datetime) -> None:
         """Begin to watch a version, with what an earlier process has kept of it."""
-        self.kept, self._arm, self._origin = self._read(version) or Kept(version=version), None, None
+        self.kept, self._arms, self._origin = self._read(version) or Kept(version=version), None, None
         self._began, self._has_answered, self._silences = now, False, 0
         self._signals, self._blind = {}, set()
 
@@ -150,12 +150,12 @@ class SteadyWatch:
         """Add what the champion has shown since the last look to the evidence."""
         assert self.kept is not None
         assert entry.champion is not None
-        arm = arms.get(entry.champion, Arm())
-        kept, before, spec = self.kept, self._arm, self.spec
-        self._arm = arm
+        now_arms = arms.get(entry.champion, Arm()), arms.get(WITHOUT_UNIT, Arm())
+        kept, before, spec = self.kept, self._arms, self.spec
+        self._arms = now_arms
         if before is None:
             return steady.Seen()
-        seen = steady.seen_between(before, arm, spec.serving.slow_ms)
+        seen = steady.both(*(steady.seen_between(*pair, spec.serving.slow_ms) for pair in zip(before, now_arms, strict=True)))
         evidence = {"always": steady.add(kept.always, seen, steady.steady_limits(spec.release, self.settings.watch_seconds))}
         if self._bakes(entry, now):
             last_good = arms.get(entry.last_good or 0, Arm())
@@ -257,7 +257,7 @@ class SteadyWatch:
             sentence = f"{reason} It should go back and cannot: {error}"
             return incidents.open("release", key, "critical", sentence) is not None
         log.warning("%s", result.sentence)
-        self.kept = self._arm = None
+        self.kept = self._arms = None
         return incidents.open("release", key, "critical", result.sentence, dict(result.links)) is not None
 
     def _complete(self, incidents: Incidents, entry: Entry) -> bool:

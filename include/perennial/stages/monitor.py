@@ -289,7 +289,7 @@ def gateway_counts(settings: Settings, spec: ModelSpec) -> Gateway:
         return Gateway(sentence="The gateway serves no version of this model now.", versions={})
     return Gateway(
         sentence="The gateway's own counts, since each version began to serve until this look:",
-        versions={str(v): _arm(arm) for v, arm in sorted(arms.items()) if v != FRESH},
+        versions={str(v): _arm(arm) for v, arm in sorted(arms.items()) if v > FRESH},
     )
 
 

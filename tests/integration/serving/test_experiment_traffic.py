@@ -9,7 +9,7 @@ import pytest
 from perennial import testing
 from perennial.serving.assignment import UNIT, arm_of, bucket
 from perennial.serving.envoy import VERSION_WANTED
-from perennial.serving.route import Route
+from perennial.serving.route import WITHOUT_UNIT, Route
 
 SALT = "small-4"
 UNITS = [f"user-{number}" for number in range(100)] + ["a", "anna@example.org", "x" * 200, '"{}\\1$', "0" * 31, "0" * 32, "0" * 64]
@@ -96,7 +96,7 @@ def test_a_unit_keeps_its_version(shared, caller):
 
 
 def test_requests_without_a_unit_go_to_the_champion(shared, caller):
-    """SE-09: they are in no experiment, and none of its counters moves; who names a version gets it."""
+    """SE-09, MN-04: they are in no experiment, and none of its counters moves; the watch has theirs. Who names a version gets it."""
     platform, share = shared
     share(50)
 
@@ -107,10 +107,11 @@ def test_requests_without_a_unit_go_to_the_champion(shared, caller):
     odd = ({}, {UNIT: ""}, {UNIT: "anna, ben"}, {UNIT: "zo\u00eb".encode("latin-1")})
     assert [caller.ask(**headers) for headers in odd for _ in range(5)] == [(200, 7)] * 20
     assert [caller.ask(**{VERSION_WANTED: "8"}) for _ in range(5)] == [(200, 8)] * 5
-    assert answered() == before
+    assert answered() == {**before, WITHOUT_UNIT: before[WITHOUT_UNIT] + 20}
+    before = answered()
     unit = next(unit for unit in UNITS if bucket(unit, SALT) >= 5_000)
     assert [caller.ask(**{UNIT: unit}) for _ in range(5)] == [(200, 8)] * 5
-    assert answered() == {7: before[7], 8: before[8] + 5}
+    assert answered() == {**before, 8: before[8] + 5}
 
 
 def test_another_salt_spreads_units_anew(shared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -80,7 +81,7 @@ def test_no_request_is_lost_whatever_befalls_the_champion(
     new_platform: Callable[[], Platform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """SC-07: It raises, hangs and is killed under load; each caller gets scores, marked in the answer, its header and the log. The errors
-    still count against the champion, and a caller cannot mark an answer himself."""
+    still count against the champion, as do callers' latencies, and a caller cannot mark an answer himself."""
     platform, state = new_platform(), tmp_path / "state"
     monkeypatch.setattr(discovery, "model_folder", lambda name: tmp_path)
     (tmp_path / "fallback.py").write_text("def scores(columns):\n    return [[0.75, 0.25]] * len(columns['carrier'])\n")
@@ -102,6 +103,7 @@ def test_no_request_is_lost_whatever_befalls_the_champion(
     load = under_load(platform, lambda: state.write_text("raise"))
     assert (load.requests, load.failures) == (600, [])
     testing.wait_until(lambda: platform.backend.observe(platform.model)[2].errors >= failed + 300, 20, "the champion's errors")
+    testing.wait_until(lambda: dict(platform.backend.observe(platform.model)[2].latency_ms)[math.inf] >= 600, 20, "callers' latencies")
     state.unlink()
 
     state.write_text("hang")

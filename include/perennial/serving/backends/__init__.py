@@ -53,6 +53,8 @@ class Backend(Protocol):
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """The counts of every version of the model's route so far; they only grow while a version is in the route.
 
+        While an experiment is under way the champion's requests without a unit have an arm of their own, `WITHOUT_UNIT`.
+
         Raises:
             ServiceUnreachable: the gateway does not answer.
         """

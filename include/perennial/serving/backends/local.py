@@ -201,7 +201,8 @@ class LocalBackend:
         with self._lock("observed"):
             observations = Observations(KeptInFile(self.folder / "observed.json"))
             fresh = self._read().get(model.name, {}).get("fresh", {}).get("ready")
-            return observations.add(model.name, (*route.versions, *([FRESH] if fresh else [])), self._arms())
+            champion = None if route.salt is None else route.stable
+            return observations.add(model.name, (*route.versions, *([FRESH] if fresh else [])), self._arms(), in_experiment=champion)
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
@@ -280,7 +281,8 @@ class LocalBackend:
             return
         time.sleep(_ROUTED_SECONDS)
         deadline = time.monotonic() + model.serving.timeout_seconds
-        names = {name(model.name, version) for version in leaving for name in (envoy.cluster_name, envoy.aside_name)}
+        clusters_of = (envoy.cluster_name, envoy.aside_name, envoy.without_unit_name)
+        names = {name(model.name, version) for version in leaving for name in clusters_of}
         while any(running for cluster, running in self._running_requests().items() if cluster in names) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         with self._state() as state:

@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from perennial.errors import LedgerConflict
 from perennial.serving import envoy
-from perennial.serving.route import Arm
+from perennial.serving.route import WITHOUT_UNIT, Arm
 from perennial.store import Store
 
-_CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(-then-v\d+)?\.(?:upstream_rq_(time|completed|4xx)|(retry\.upstream_rq_400))")
+_CLUSTER = re.compile(
+    r"cluster\.(.+?-v\d+(?:-without-unit)?)(-then-v\d+)?(-or-fallback)?\.(?:upstream_rq_(time|completed|4xx)|(retry\.upstream_rq_400))"
+)
 _COUNTS = ("requests", "errors", "answered", "unreadable", "asked_again")
 _Buckets = dict[float, int]
 _TRIES = 5
@@ -35,9 +37,11 @@ def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
     latency: dict[str, _Buckets] = defaultdict(lambda: defaultdict(int))
     for entry in json.loads(statistics)["stats"]:
         if counter := _CLUSTER.fullmatch(entry.get("name", "")):
-            version, other, of_caller, of_version = counter.groups()
+            version, other, fallback, of_caller, of_version = counter.groups()
             if of_version or not (other and of_caller == "4xx"):
-                said[version][of_version or of_caller] += int(entry["value"])
+                value = int(entry["value"])
+                # Before a fallback is asked, the other one may have been unable to read it too: then each request counts two retries.
+                said[version][of_version or of_caller] += value // 2 if of_version and fallback else value
         for histogram in entry.get("histograms", ()):
             match = _CLUSTER.fullmatch(histogram["name"])
             if match:
@@ -160,14 +164,22 @@ class Observations:
         self._kept = kept
         self.known: dict[str, dict[str, Any]] = json.loads(kept.read() or b"{}")
 
-    def add(self, model: str, versions: Iterable[int], raw: Mapping[str, Arm]) -> dict[int, Arm]:
+    def add(self, model: str, versions: Iterable[int], raw: Mapping[str, Arm], *, in_experiment: int | None = None) -> dict[int, Arm]:
         """Add what is new in the raw counters to the totals of each version and keep them; forgets versions that are not named.
+
+        Args:
+            model: name of the model.
+            versions: of its route.
+            raw: the raw counters.
+            in_experiment: the champion, while an experiment is under way: its requests without a unit are totals of their own.
 
         Raises:
             KeptMeanwhile: another process kept totals since these were read.
         """
         arms = {}
         names = {version: envoy.cluster_name(model, version) for version in versions}
+        if in_experiment is not None:
+            names[WITHOUT_UNIT] = envoy.without_unit_name(model, in_experiment)
         for version, name in names.items():
             before = self.known.get(name, {"base": {}, "last": {}})
             base: dict[str, int] = before["base"]
@@ -185,7 +197,7 @@ class Observations:
             total["errors"] = max(before.get("errors", 0), total["errors"] - total.pop("asked_again"))
             self.known[name] = {"base": base, "last": latest, "errors": total["errors"]}
             arms[version] = _arm(total, any(arm.healthy for arm in now.values()))
-        mine = re.compile(re.escape(model) + r"-v\d+")
+        mine = re.compile(re.escape(model) + r"-v\d+(-without-unit)?")
         self.known = {name: kept for name, kept in self.known.items() if name in names.values() or not mine.fullmatch(name)}
         self._kept.write(json.dumps(self.known).encode())
         return arms

@@ -83,6 +83,9 @@ def test_an_answer_of_another_form_keeps_nothing() -> None:
     for document in ([], {"data": {"names": 3, "ndarray": {}}}, {"data": {"names": ["late"], "ndarray": [0.5]}}):
         assert why(200, document, **wanted) == "the answer has no late of row 0"
     assert why(200, {"data": {"names": ["value"], "ndarray": [[12.5]]}}, scores=[{"at_least": 12.5}]) == ""
+    odd = {"data": {"names": ["on_time", "late"], "ndarray": [[None, "x"]]}}
+    assert why(200, odd, **wanted) == "the answer has no late of row 0"
+    assert why(200, odd, classes=[{"among": ["late"]}]) == "the answer has no row 0"
 
 
 def test_a_breach_names_consumer_owner_and_case() -> None:
@@ -111,6 +114,8 @@ def test_each_consumer_has_a_check() -> None:
     ("text", "words"),
     [
         ("{", "it is no JSON: "),
+        ("[" * 100_000, "it is nested too deep"),
+        ('{"owner": "a", "cases": {"x": {"request": {}}, "y": {"request": 1}, "x": {"request": 2}}}', "the name 'x' comes twice"),
         ("[]", "it must be a JSON object with owner and cases"),
         ("{}", "owner: Field required"),
         ('{"owner": "", "cases": {}}', "owner: String should have at least 1 character"),

@@ -295,4 +295,4 @@ def test_units_of_an_experiment_go_one_way_by_every_protocol():
     assert len(by_unit) == 6
     for path in by_unit:
         last = [entry["route"] for entry in found if entry["match"]["path"] == path][-1]
-        assert last["cluster"] == "flight_delays-v1-aside-then-v2"
+        assert last["cluster"] == "flight_delays-v1-without-unit-then-v2"

@@ -56,6 +56,8 @@ def test_arule_of_answers_by_the_columns(folder: Path, tmp_path: Path) -> None:
         ("def scores(columns):\n    return [[0.5]]\n", r"fallback.py gave no finite numbers of shape \[2, 2\]"),
         ("def scores(columns):\n    return [[0.5, float('nan')]] * 2\n", "no finite numbers"),
         ("def scores(columns):\n    return 1 / 0\n", "fallback.py failed on this request: ZeroDivisionError"),
+        ("import sys\ndef scores(columns):\n    sys.exit(1)\n", "fallback.py failed on this request: SystemExit"),
+        ("import sys\nsys.exit(1)\n", "fallback.py failed on this request: SystemExit"),
         ("nothing = 1\n", "fallback.py failed on this request: AttributeError"),
         ("def scores(:\n", "fallback.py failed on this request: SyntaxError"),
     ],
@@ -126,6 +128,17 @@ def test_the_gateway_asks_the_fallback_last() -> None:
         assert (policy["num_retries"], policy["per_try_timeout"]) == (len(next(iter(wanted.values()))) - 1, seconds)
         assert "5xx" in policy["retry_on"].split(",")
         assert "/run/f" in json.dumps(made["m-fallback"])
+
+
+def test_requests_without_a_unit_have_the_fallback_too() -> None:
+    """SC-07, SE-09: While an experiment is under way, who names no unit is answered by the fallback where both versions fail."""
+    route = Route({1: 5_000, 2: 5_000}, None, DIGESTS, champion=1, salt="s")
+    made = {cluster["name"]: cluster for cluster in envoy.clusters([served(route, True)])}
+    name = "m-v1-without-unit-then-v2-or-fallback"
+    assert made[name]["cluster_type"]["typed_config"]["clusters"] == ["m-v1-without-unit", "m-v2-aside", "m-fallback"]
+    (way,) = [one["route"] for one in envoy._model_routes(served(route, True)) if one.get("route", {}).get("cluster") == name][:1]
+    assert way["retry_policy"]["num_retries"] == 2
+    assert "5xx" in way["retry_policy"]["retry_on"].split(",")
 
 
 def test_without_a_fallback_nothing_changes_and_the_one_before_stays_until_traffic_moved() -> None:

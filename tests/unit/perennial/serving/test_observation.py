@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial.serving.backends.observation import KeptInFile, KeptInStore, KeptMeanwhile, Observations, read_arms
-from perennial.serving.route import Arm
+from perennial.serving.route import WITHOUT_UNIT, Arm
 from perennial.store import open_store
 
 
@@ -66,6 +66,39 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
         "m-v1": Arm(100, 0, ((0.5, 50), (1.5, 60), (math.inf, 61)), 99, 2, True),
         "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), 40, 6, False, asked_again=5),
     }
+
+
+def test_a_fallback_hides_no_latency_and_no_kind_of_answer():
+    """SC-07, MN-04: What callers got over a cluster that ends at a fallback counts for the version that it begins with. What neither
+    version could read was tried twice more, and is one request that was asked again."""
+    clusters = {"cluster_statuses": [{"name": "m-v1", "host_statuses": [host(10, 4)]}, {"name": "m-v2", "host_statuses": [host(9, 0)]}]}
+    counted = {
+        "m-v1-then-v2-or-fallback.upstream_rq_completed": 10,
+        "m-v1-then-v2-or-fallback.upstream_rq_4xx": 4,
+        "m-v1-then-v2-or-fallback.retry.upstream_rq_400": 8,
+        "m-v2-or-fallback.upstream_rq_completed": 9,
+        "m-v2-or-fallback.upstream_rq_4xx": 3,
+        "m-fallback.upstream_rq_completed": 5,
+    }
+    found = [histogram("m-v1-then-v2-or-fallback", 1, 2, 10), histogram("m-v2-or-fallback", 4, 5, 9)]
+    counters = [{"name": f"cluster.{name}", "value": value} for name, value in counted.items()]
+    assert read_arms(json.dumps(clusters), json.dumps({"stats": [*counters, {"histograms": found}]})) == {
+        "m-v1": Arm(10, 4, ((0.5, 1), (1.5, 2), (math.inf, 10)), 10, 4, True, asked_again=4),
+        "m-v2": Arm(9, 0, ((0.5, 4), (1.5, 5), (math.inf, 9)), 9, 3, True),
+    }
+
+
+def test_requests_in_no_experiment_have_totals_of_their_own(tmp_path):
+    """SE-09, MN-04: While an experiment is under way, the champion's requests without a unit are an arm; nothing is left of them after."""
+    clusters = {"cluster_statuses": [{"name": name, "host_statuses": [host(5, 1)]} for name in ("m-v1", "m-v1-without-unit")]}
+    found = [histogram("m-v1-without-unit-then-v2", 1, 2, 5)]
+    raw = read_arms(json.dumps(clusters), json.dumps({"stats": [{"histograms": found}]}))
+    path = tmp_path / "observed.json"
+    arms = Observations(KeptInFile(path)).add("m", [1, 2], raw, in_experiment=1)
+    assert arms[WITHOUT_UNIT] == Arm(5, 1, ((0.5, 1), (1.5, 2), (math.inf, 5)))
+    assert arms[1] == Arm(5, 1, ((math.inf, 0),))
+    assert WITHOUT_UNIT not in Observations(KeptInFile(path)).add("m", [1, 2], raw)
+    assert "without-unit" not in path.read_text()
 
 
 def test_what_another_version_was_asked_is_no_error(tmp_path):

@@ -85,6 +85,7 @@ def test_a_folder_that_lacks_a_file_is_told(folder, name):
     ("code", "sentence"),
     [
         ("def encode(encoder, columns):\n    raise KeyError('colour')\n", "failed on this request: KeyError: 'colour'"),
+        ("import sys\ndef encode(encoder, columns):\n    sys.exit('enough')\n", "failed on this request: SystemExit: enough"),
         (
             "import sys\ndef encode(encoder, columns):\n    t = encoder.encode(columns)\n"
             "    t['numbers'][:] = float('nan')\n    return t\n",
@@ -98,6 +99,13 @@ def test_a_version_that_fails_is_told_from_a_bad_request(folder, code, sentence)
     scorer = Scorer(folder)
     with pytest.raises(ScoringFailed, match=sentence):
         scorer.score(columns(scorer, testing.small_rows(2)))
+
+
+def test_a_version_whose_code_ends_the_process_is_no_version(folder):
+    """SE-10: A server that loads it says so, and does not wait for it for ever."""
+    (folder / "features.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(ScoringFailed, match="cannot be loaded: SystemExit: 3"):
+        Scorer(folder)
 
 
 def test_scores_of_another_shape_are_refused(folder):

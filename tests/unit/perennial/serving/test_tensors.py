@@ -154,7 +154,8 @@ def test_rows_without_a_value_are_named_by_their_places():
         assert without_values("x", 3, nulls) == {0, 2}
     for none in (None, "", []):
         assert without_values("x", 3, none) == frozenset()
-    for wrong in ("3", "-1", "a", [None], 5, True):
+    assert without_values("x", 3, 0) == {0}, "a number alone, as a parameter of a call may be"
+    for wrong in ("3", "-1", "a", "0,,1", "1_0", "9" * 5000, [None], [0.5], [[0]], [True], 5, True, False, {"0": 1}):
         assert refusal(without_values, "x", 3, wrong).startswith("Input x has the parameter nulls ")
     assert refusal(without_values, "x", 3, "7").endswith("'7': it must name rows by their places, like 0,17.")
     assert rows_of([from_json("x", "INT64", (2,), [1, 2], "1")], {}) == [{"x": 1}, {"x": None}]

@@ -10,7 +10,7 @@ import pytest
 from perennial.errors import ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.experiments import Plan
-from perennial.serving.route import WHOLE
+from perennial.serving.route import WHOLE, WITHOUT_UNIT, Arm
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec, ServingSpec, SignalSpec
 from perennial.stages import _steady_watch, experiment, rollback
@@ -322,6 +322,25 @@ def test_an_experiment_that_nobody_looks_at_is_looked_at(tmp_path: Path, monkeyp
     assert world.champion == 1
     assert world.open == {("release", "version 2"): "warning"}
     assert (world.release.ledger.last().kind, world.release.ledger.last().version) == ("rolled_back", 2)
+
+
+def test_requests_in_no_experiment_tell_of_the_champion_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04, SE-09: A champion that fails those without a unit alone goes back while an experiment is under way. What their counts had
+    reached is no evidence once they are gone."""
+    observe, more = world.backend.observe, [Arm(1_000_000, 1_000_000)]
+    monkeypatch.setattr(world.backend, "observe", lambda spec: {**observe(spec), **({WITHOUT_UNIT: more[-1]} if more else {})})
+    world.look()
+    for _ in range(3):
+        more.append(Arm(more[-1].requests + 40, more[-1].errors))
+        world.look(requests=0)
+    more.clear()
+    world.look(3)
+    assert (world.champion, world.open) == (2, {})
+    more.append(Arm())
+    for _ in range(8):
+        more.append(Arm(more[-1].requests + 40, more[-1].errors + 40))
+        world.look(requests=0)
+    assert world.champion == 1
 
 
 def test_a_signal_with_a_limit_is_watched_of_what_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
