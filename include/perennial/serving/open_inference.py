@@ -16,7 +16,7 @@ import orjson
 
 from perennial.column_types import shown
 from perennial.serving.request import BadRequest, Finder, Input, Request, Signature, checked, parse
-from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, from_json, named_shape, rows_of
+from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, from_json, named_shape, refuse_tensors, rows_of
 from perennial.serving.wire_form import Scored
 
 SCORES, NAMES = "scores", "names"  # the outputs: a number for each row and name, and the names
@@ -39,6 +39,7 @@ class OpenInferenceForm:
         inputs = document.get("inputs")
         if not isinstance(inputs, list) or not all(isinstance(one, dict) for one in inputs):
             raise BadRequest(f"The request has no inputs: send {EXAMPLE}.")
+        refuse_tensors(len(inputs), len(signature.inputs))
         tensors = [_tensor(one) for one in inputs]
         outputs = document.get("outputs") or []
         if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):

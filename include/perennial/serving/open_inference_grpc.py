@@ -37,6 +37,7 @@ from perennial.serving.tensors import (
     counted,
     in_range,
     named_shape,
+    refuse_tensors,
     rounded,
     without_values,
 )
@@ -80,6 +81,7 @@ class ProtobufForm:
     def read(self, body: bytes | str, signature: Signature, finder: Finder | None) -> Request:
         """The request of the message. Raises BadRequest."""
         message = self.message or parsed(messages.ModelInferRequest, body)
+        refuse_tensors(len(message.inputs), len(signature.inputs))
         raw = list(message.raw_input_contents)
         if raw and len(raw) != len(message.inputs):
             raise BadRequest(f"raw_input_contents has {len(raw)} parts for {len(message.inputs)} inputs: it needs one for each.")

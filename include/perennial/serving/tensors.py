@@ -28,6 +28,7 @@ DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
 NULLS = "nulls"  # the parameter of a tensor that names rows without a value
 EVENT_TIME = "event_time"  # the parameter of a request
 MOST_DIMENSIONS = 8
+MOST_UNKNOWN = 1_000  # tensors of a request beyond the inputs of the model: each takes its time, whatever its size
 _PLACE = re.compile(r" *[0-9]{1,9} *")
 
 
@@ -53,6 +54,12 @@ def named_shape(name: object, datatype: object, shape: object) -> tuple[str, str
         what = str(given)[:60] if given else shown(shape)
         raise BadRequest(f"Input {name} has the shape {what}: it must be a list like [2] or [2, 1], the number of rows first.")
     return name, str(datatype), tuple(given)
+
+
+def refuse_tensors(count: int, inputs: int) -> None:
+    """Raises BadRequest where a request has far more tensors than the model has inputs."""
+    if count > inputs + MOST_UNKNOWN:
+        raise BadRequest(f"The request has {count} inputs and the model {inputs}: send one for each, with as many rows as are asked for.")
 
 
 def counted(name: str, shape: tuple[int, ...], values: int) -> None:

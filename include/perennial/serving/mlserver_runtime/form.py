@@ -11,7 +11,7 @@ from perennial.serving.limits import MAX_BODY_BYTES
 from perennial.serving.open_inference import NAMES, SCORES, request_of, wanted_outputs
 from perennial.serving.request import Finder, Request, Signature
 from perennial.serving.served_version import VERSION_HEADER
-from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, counted, from_json, named_shape, without_values
+from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, counted, from_json, named_shape, refuse_tensors, without_values
 from perennial.serving.wire_form import Scored
 
 _BYTES_OF_ELEMENT = 64  # in memory, roughly
@@ -29,6 +29,7 @@ class MLServerForm:
     def read(self, body: bytes | str, signature: Signature, finder: Finder | None) -> Request:
         """The request that MLServer has read; the body is as long as it was. Raises BadRequest."""
         del body
+        refuse_tensors(len(self.payload.inputs), len(signature.inputs))
         tensors = [_tensor(given) for given in self.payload.inputs]
         self.wanted = wanted_outputs(output.name for output in self.payload.outputs or ())
         return request_of(tensors, self.payload.id, _parameter(self.payload.parameters, EVENT_TIME), signature, finder)

@@ -23,6 +23,7 @@ from perennial.serving.tensors import (
     from_json,
     in_range,
     named_shape,
+    refuse_tensors,
     rounded,
     rows_of,
     without_values,
@@ -141,6 +142,16 @@ def test_whole_numbers_stay_in_their_range():
         for value in (least - 1, most + 1):
             sentence = f"Input x has {value} as element 1, which is no {datatype}: it has {least} to {most}."
             assert refusal(in_range, "x", datatype, [0, value]) == sentence
+
+
+def test_a_crowd_of_tensors_is_refused_before_any_is_read():
+    """DE-14, SE-02: 100,000 tensors of one element took a server longer than a request may take, which counted against the version."""
+    refuse_tensors(1_005, 5)
+    assert refusal(refuse_tensors, 1_006, 5) == (
+        "The request has 1006 inputs and the model 5: send one for each, with as many rows as are asked for."
+    )
+    body = json.dumps({"inputs": [{"name": 5}] * 2_000})
+    assert refusal(OpenInferenceForm().read, body, SIGNATURE, None).startswith("The request has 2000 inputs and the model ")
 
 
 def test_nan_means_that_there_is_no_value():
