@@ -23,7 +23,7 @@ there and zero is still inside, no difference was shown; how many units that tak
     >>> plan = Plan(alpha=0.05, power=0.8, least=0.1)
     >>> alike = [0.0, 1.0] * 500
     >>> decide(plan, estimate(Values((*alike, *alike), (False,) * 1000 + (True,) * 1000, (0.5,) * 2000)), higher=True).verdict
-    ''
+    'no_difference'
     >>> better = [0.0, 1.0, 1.0, 1.0] * 250
     >>> decide(plan, estimate(Values((*alike, *better), (False,) * 1000 + (True,) * 1000, (0.5,) * 2000)), higher=True).verdict
     'better'

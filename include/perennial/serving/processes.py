@@ -3,6 +3,7 @@
 Time that a thread was ready to run and no CPU was free is known to the kernel (`schedstat`). Taken off the time that an answer took, it
 leaves the time on a free CPU, so that a busy machine does not make a version look slow.
 
+>>> import os
 >>> own = [os.getpid()]
 >>> cpu_seconds(own) > 0, waited_seconds(own) >= 0, peak_memory_mb(own) > 1
 (True, True, True)

@@ -5,8 +5,8 @@
 ...     {"trace": "a" * 32, "span": "2", "parent": "1", "service": "stage", "name": "train", "start": 1_000_000_000, "end": 2_500_000_000},
 ... ]
 >>> print(text_of(waterfall(spans), width=40))  # doctest: +NORMALIZE_WHITESPACE
-run        airflow  3.0 s  ████████
-  train    stage    1.5 s    ████
+run      airflow  3.0 s  ███████████████
+  train  stage    1.5 s       ████████
 """
 
 from __future__ import annotations
