@@ -51,18 +51,23 @@ class _Part(BaseModel):
 
 
 class Plan(_Part):
-    """What an experiment is to show, and how sure it is to be."""
+    """What an experiment is to show, and how sure it is to be.
+
+    Its numbers have bounds within which every look can be reckoned.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     champion: int = Field(description="The version that serves, with which it is compared.")
     tried: int = Field(description="The version that is tried.")
     metric: SignalSpec = Field(description="What is compared: its mean, or how often it meets a condition.")
     unit: str = Field(description="What the key in the header x-perennial-unit is of, such as user_id.")
     share: float = Field(default=0.5, gt=0, lt=1, description="Share of the units that get the version that is tried, at the beginning.")
-    least: float = Field(gt=0, description="Least difference worth knowing, in the metric's unit.")
+    least: float = Field(ge=1e-12, le=1e100, description="Least difference worth knowing, in the metric's unit.")
     power: float = Field(default=0.8, gt=0.5, lt=1, description="Chance to show a difference of that size.")
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Chance that the interval ever misses the true difference.")
-    days: float = Field(default=28, gt=0, description="Longest time, days.")
-    look_seconds: float = Field(default=60, gt=0, description="Time between two looks, seconds.")
+    alpha: float = Field(default=0.05, ge=1e-9, lt=0.5, description="Chance that the interval ever misses the true difference.")
+    days: float = Field(default=28, gt=0, le=3_650, description="Longest time, days.")
+    look_seconds: float = Field(default=60, gt=0, le=86_400, description="Time between two looks, seconds.")
     promote: bool = Field(default=False, description="Whether a winner is made the champion at once.")
     run: str = Field(default="", description="The orchestrator's run that began it: the same one begins it once.")
 

@@ -69,15 +69,20 @@ def waterfall(spans: Iterable[Mapping[str, Any]]) -> Trace:
     within: dict[str, list[Mapping[str, Any]]] = {}
     for span in by_id.values():
         parent = str(span["parent"])
-        within.setdefault(parent if parent in by_id and parent != span["span"] else "", []).append(span)
+        within.setdefault(parent if parent in by_id else "", []).append(span)
     began = min(int(span["start"]) for span in by_id.values())
     ended = max(int(span["end"]) for span in by_id.values())
     parts: list[Part] = []
-    waiting = [(span, 0) for span in reversed(_in_order(within.get("", [])))]
-    while waiting:
-        span, depth = waiting.pop()
-        parts.append(_part(span, depth, began))
-        waiting += [(one, depth + 1) for one in reversed(_in_order(within.pop(str(span["span"]), [])))]
+    drawn: set[str] = set()
+    # The outermost, then those that lie within one another in a ring, as no honest sender has them.
+    for outermost in (*_in_order(within.get("", [])), *_in_order(list(by_id.values()))):
+        waiting = [(outermost, 0)]
+        while waiting:
+            span, depth = waiting.pop()
+            if str(span["span"]) not in drawn:
+                drawn.add(str(span["span"]))
+                parts.append(_part(span, depth, began))
+                waiting += [(one, depth + 1) for one in reversed(_in_order(within.get(str(span["span"]), [])))]
     trace_id = next(str(span["trace"]) for span in by_id.values())
     return Trace(trace_id=trace_id, began_ns=began, seconds=(ended - began) / 1e9, parts=tuple(parts))
 
@@ -98,16 +103,22 @@ def _part(span: Mapping[str, Any], depth: int, began: int) -> Part:
             if name in said
         )
     )
+    words = _plain(words)
     return Part(
         depth=depth,
-        name=str(span["name"]),
-        service=str(span["service"]),
+        name=_plain(str(span["name"])),
+        service=_plain(str(span["service"])),
         begins=(int(span["start"]) - began) / 1e9,
         seconds=max(int(span["end"]) - int(span["start"]), 0) / 1e9,
         error=bool(span.get("error")) and said.get("airflow.task_instance.state") != "skipped",  # Airflow calls that one too
         said=words if len(words) <= SAID else f"{words[: SAID - 1]}…",
         links=tuple(map(str, span.get("links") or ())),
     )
+
+
+def _plain(text: str) -> str:
+    """A text without signs that move a terminal's cursor, begin a line, or may not stand in a picture."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def took(seconds: float) -> str:

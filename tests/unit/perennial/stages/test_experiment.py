@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from perennial.commands.ledger import line
 from perennial.commands.served_at import describe
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.lineage.experiments import Plan, experiment_record, experiments, under_way
 from perennial.results import ReleaseResult
+from perennial.serving import experiment
 from perennial.serving.assignment import arm_of
+from perennial.serving.experiment import Values, decide, estimate
 from perennial.settings import Settings
 from perennial.stages import experiment as stage
 from perennial.stages import release as stage_release
@@ -400,6 +404,21 @@ def test_a_metric_is_a_signal_or_a_column() -> None:
         metric_of(spec, "milliseconds")
 
 
+@pytest.mark.parametrize("least", [1e-12, 1e100])
+def test_a_plan_at_its_borders_can_be_reckoned(tmp_path: Path, least: float) -> None:
+    """SE-09: No number that a plan may have breaks a look; those that would are refused when it is made."""
+    plan = Trial(tmp_path).plan
+    extreme = Plan.model_validate({**plan.model_dump(), "least": least, "alpha": 1e-9, "days": 3_650, "look_seconds": 86_400})
+    values = Values((0.0, 1.0) * 120, (False, False, True, True) * 60, (0.5,) * 240)
+    found = decide(experiment.Plan(extreme.alpha, extreme.power, extreme.least), estimate(values), higher=True)
+    assert found.low is not None
+    assert found.high is not None
+    assert timedelta(days=extreme.days) > timedelta(0)
+    for wrong in ({"alpha": 1e-300}, {"days": math.inf}, {"days": 1e12}, {"look_seconds": math.inf}, {"look_seconds": 1e9}):
+        with pytest.raises(ValidationError):
+            Plan.model_validate({**plan.model_dump(), **wrong})
+
+
 def test_arguments_that_cannot_be_are_told() -> None:
     """SE-09: one sentence each."""
     spec, given = small_model(), {"better": None, "low": None, "high": None}
@@ -409,7 +428,9 @@ def test_arguments_that_cannot_be_are_told() -> None:
         ({"versions": "1,2,3"}, "between two versions"),
         ({"versions": "1,1"}, "between two versions"),
         ({"versions": None, "unit": ""}, "lacks --versions, --unit"),
-        ({"least": 0.0}, "least: Input should be greater than 0"),
+        ({"least": 0.0}, "least: Input should be greater than or equal to 0.000000000001"),
+        ({"least": math.inf}, "least: Input should be a finite number"),
+        ({"least": math.nan}, "least: Input should be a finite number"),
         ({"share": 1.0}, "share: Input should be less than 1"),
     ):
         with pytest.raises(ReleaseRefused, match=said):

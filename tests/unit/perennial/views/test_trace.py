@@ -108,3 +108,17 @@ def test_the_picture_is_svg_with_a_bar_for_each_part():
     assert float(bars[0].get("width")) == pytest.approx(2 * float(bars[1].get("width")), abs=0.2)
     assert bars[1].get("fill") == "#b3001b"
     assert picture_of(waterfall([span("a", "1", seconds=0)]), "Mine").count("Mine") == 2
+
+
+def test_spans_within_one_another_are_drawn_all_the_same():
+    """MN-13: A sender that names a ring of parents, or a span as its own, costs no part and no picture."""
+    ring = [span("a", "1", "2"), span("b", "2", "1", 1), span("self", "3", "3", 2), span("run", "4"), span("within", "5", "4")]
+    assert [(part.name, part.depth) for part in waterfall(ring).parts] == [("run", 0), ("within", 1), ("a", 0), ("b", 1), ("self", 0)]
+    assert text_of(waterfall(ring[:2])).count("\n") == 1
+
+
+def test_signs_that_move_a_cursor_are_not_shown():
+    """MN-13: Names and sentences of a sender may have any sign: a terminal and a picture show none that is no text."""
+    trace = waterfall([span("a\x1b[31m\nb\x00", "1", service="s\x07", attributes={"perennial.model": "m\x1b"})])
+    assert [(part.name, part.service, part.said) for part in trace.parts] == [("a [31m b ", "s ", "m ")]
+    ElementTree.fromstring(picture_of(trace))
