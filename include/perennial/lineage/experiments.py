@@ -129,10 +129,15 @@ def plan_of(begun: Entry) -> Plan:
         ) from None
 
 
-def under_way(ledger: Ledger) -> list[Entry]:
-    """The entries of the experiment that is under way, oldest first; an empty list if none is."""
+def under_way(ledger: Ledger, last: Entry | None) -> list[Entry]:
+    """The entries of the experiment that is under way as of an entry, oldest first; an empty list if none is.
+
+    What another writer has added since does not count: whoever decides by these entries knows no newer one either.
+    """
     entries: list[Entry] = []
-    for entry in ledger.newest_first():
+    for entry in ledger.newest_first() if last is not None else ():
+        if last is not None and entry.seq > last.seq:
+            continue
         if entry.kind not in EXPERIMENT:
             break
         entries.append(entry)

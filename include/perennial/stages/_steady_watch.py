@@ -314,7 +314,7 @@ class SteadyWatch:
             return False
         self._experiment_at = time.monotonic()
         try:
-            begun = under_way(ledger)[0]
+            begun = under_way(ledger, entry)[0]
             record, plan = experiment_record(self.store, self.name, begun.seq), plan_of(begun)
             newest = record.looks[-1].time if record else begun.time
             if (now - newest).total_seconds() < 2 * plan.look_seconds:

@@ -236,7 +236,7 @@ class Experiment(Release):
             facts.retired,
             facts.now,
             facts.moved,
-            entries=tuple(under_way(self.ledger)),
+            entries=tuple(under_way(self.ledger, facts.last)),
             runs=frozenset(entry.evidence.get(PART, {}).get("run", "") for entry in begun),
         )
 

@@ -27,6 +27,7 @@ from perennial.stages import rollback
 from perennial.stages._experiment_plan import Wish
 from perennial.stages._routes import route_of
 from perennial.stages.experiment import Experiment, asked_for, metric_of
+from perennial.stages.release import Release
 from perennial.testing import World, small_dataset, small_model
 
 SALT_AT = "small_delays-2"  # of the first experiment after the first release
@@ -238,7 +239,7 @@ def test_shares_move_and_units_that_change_count_no_more(tmp_path: Path) -> None
     assert (moved.action, moved.weight) == ("reweighed", 50)
     assert (trial.last.kind, trial.last.weights, trial.last.salt) == ("experiment_weights", {1: 5000, 2: 5000}, SALT_AT)
     assert trial.look("weigh", share=0.5).action == "hold", "the same again changes nothing"
-    assert len(under_way(trial.world.ledger)) == 3
+    assert len(under_way(trial.world.ledger, trial.world.ledger.last())) == 3
     trial.ask(range(2000), {1: 0.2, 2: 0.2})
     trial.look()
     look = experiment_record(trial.world.store, trial.name, 2).looks[-1]  # type: ignore[union-attr]
@@ -402,6 +403,27 @@ def test_a_metric_is_a_signal_or_a_column() -> None:
         metric_of(spec, "colour")
     with pytest.raises(ReleaseRefused, match="needs one of: event; quantile; low and high"):
         metric_of(spec, "milliseconds")
+
+
+def test_an_end_that_comes_between_is_no_other_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-09: Who ends an experiment while a look reads the ledger is told as the one who did; the look does not take shares for the end."""
+    trial = Trial(tmp_path).begun()
+    before = Release.known
+
+    def known(self: Release) -> Any:
+        found = before(self)
+        if trial.last.tried is not None:
+            monkeypatch.setattr(Release, "known", before)
+            trial.look("stop", actor="ada", reason="enough")
+        return found
+
+    monkeypatch.setattr(Release, "known", known)
+    result = trial.look()
+    assert "golden rows match" not in result.sentence
+    assert trial.last.kind == "experiment_ended"
+    assert trial.world.backend.route(trial.world.spec) == route_of(trial.last)
+    assert under_way(trial.world.ledger, trial.last) == under_way(trial.world.ledger, None) == []
+    assert len(under_way(trial.world.ledger, trial.world.ledger.entry(trial.last.seq - 1))) == 2
 
 
 @pytest.mark.parametrize("least", [1e-12, 1e100])
