@@ -7,6 +7,7 @@ What a receiver of a team's own does (Jaeger, Tempo) this does for one machine, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -97,7 +98,9 @@ class SpanFiles:
         newest, older = (self.folder / name for name in FILES)
         with self._lock:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(newest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+            with open(os.open(newest, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+                if (size := os.fstat(file.fileno()).st_size) and os.pread(file.fileno(), 1, size - 1) != b"\n":
+                    file.write("\n")  # an earlier process was killed in the middle of a line
                 file.writelines(f"{json.dumps(span)}\n" for span in spans)
                 full = file.tell() > self.most_bytes
             if full:
@@ -107,13 +110,16 @@ class SpanFiles:
         """All that are kept, the oldest first."""
         for name in reversed(FILES):
             try:
-                lines = (self.folder / name).open()
+                lines = (self.folder / name).open(errors="replace")
             except FileNotFoundError:
                 continue
             with lines:
                 for line in lines:
-                    if line.endswith("\n"):  # one cut short by a kill is none
-                        yield json.loads(line)
+                    span = None
+                    with contextlib.suppress(ValueError):  # one cut short by a kill
+                        span = json.loads(line)
+                    if isinstance(span, dict):
+                        yield span
 
 
 def environment(settings: Settings, outer: Mapping[str, str]) -> dict[str, str]:

@@ -131,6 +131,8 @@ class HttpServer:
                 return Reply(await self._in_thread(self.served.take_outcome, body))
             if path.startswith(GRPC_PATH):
                 body = await asked.body(MAX_BODY_BYTES)
+                if (packed := asked.headers.get("grpc-encoding", "identity")) != "identity":
+                    raise bad_request(f"The call is compressed ({packed[:20]}): send it as it is.")
                 return Reply(await self._in_thread(self._call, path.removeprefix(GRPC_PATH), body, asked.headers), kind=PROTOBUF)
         if path == "/v2" or path.startswith("/v2/"):
             return await self._open_inference(asked)

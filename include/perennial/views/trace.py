@@ -103,7 +103,6 @@ def _part(span: Mapping[str, Any], depth: int, began: int) -> Part:
             if name in said
         )
     )
-    words = _plain(words)
     return Part(
         depth=depth,
         name=_plain(str(span["name"])),
@@ -171,9 +170,10 @@ def picture_of(trace: Trace, title: str = "") -> str:
         top = TOP + LINE * row
         begins = LEFT + (bar * part.begins / trace.seconds if trace.seconds else 0)
         length = max(bar * part.seconds / trace.seconds if trace.seconds else 0, 2)
+        about = f"{part.name} ({part.service})" + (f": {_plain(part.said)}" if part.said else "")
         name = _cut(part.name, max((LEFT - 20 - 14 * part.depth) // 7, 8))
         lines.append(
-            f"<g><title>{escape(f'{part.name} ({part.service}): {part.said}' if part.said else f'{part.name} ({part.service})')}</title>"
+            f"<g><title>{escape(about)}</title>"
             f'<rect x="0" y="{top}" width="{WIDTH}" height="{LINE}" fill="{"#f6f6f6" if row % 2 else "#ffffff"}"/>'
             f'<text x="{10 + 14 * part.depth}" y="{top + 15}" fill="{ERROR if part.error else "#222222"}">{escape(name)}</text>'
             f'<rect x="{begins:.1f}" y="{top + 4}" width="{length:.1f}" height="{LINE - 8}" rx="2" '

@@ -115,6 +115,10 @@ def test_the_newest_spans_are_kept(tmp_path):
     with newest.open("a") as file:
         file.write('{"name": ')
     assert [span["name"] for span in files.spans()] == known
+    SpanFiles(tmp_path / "traces", most_bytes=4_000).add([{"name": 200}])
+    with newest.open("ab") as file:
+        file.write(b"\xff\x00\n[]\n")
+    assert [span["name"] for span in files.spans()] == [*known, 200], "what the next process writes is whole"
     assert list(SpanFiles(tmp_path / "none").spans()) == []
 
 

@@ -118,7 +118,8 @@ def test_spans_within_one_another_are_drawn_all_the_same():
 
 
 def test_signs_that_move_a_cursor_are_not_shown():
-    """MN-13: Names and sentences of a sender may have any sign: a terminal and a picture show none that is no text."""
+    """MN-13: Names of a sender may have any sign: a terminal and a picture show none that is no text. (What parts say is escaped where
+    it is printed.)"""
     trace = waterfall([span("a\x1b[31m\nb\x00", "1", service="s\x07", attributes={"perennial.model": "m\x1b"})])
-    assert [(part.name, part.service, part.said) for part in trace.parts] == [("a [31m b ", "s ", "m ")]
+    assert [(part.name, part.service, part.said) for part in trace.parts] == [("a [31m b ", "s ", "m\x1b")]
     ElementTree.fromstring(picture_of(trace))
