@@ -1,6 +1,6 @@
 """Makes the calls of gRPC that standard input names, and prints what came of each. Runs in the serving environment.
 
-A line `{"target", "call", "body", "metadata", "cancelled"}` gives a line `{"code", "details", "body"}`; bodies are base64.
+A line `{"target", "call", "body", "metadata", "cancelled", "compressed"}` gives a line `{"code", "details", "body"}`; bodies are base64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ for line in sys.stdin:
     channel = channels.setdefault(given["target"], grpc.insecure_channel(given["target"], options))
     call = channel.unary_unary(f"/inference.GRPCInferenceService/{given['call']}")
     metadata = list(given["metadata"].items())
-    running = call.future(base64.b64decode(given["body"]), metadata=metadata, timeout=60, wait_for_ready=True)
+    packed = grpc.Compression.Gzip if given.get("compressed") else None
+    running = call.future(base64.b64decode(given["body"]), metadata=metadata, timeout=60, wait_for_ready=True, compression=packed)
     if given.get("cancelled"):
         running.cancel()
     try:

@@ -153,10 +153,13 @@ class Calls:
     process: subprocess.Popen[str]
     target: str
 
-    def call(self, call: str, message: Any, target: str = "", cancelled: bool = False, **metadata: str) -> tuple[str, str, bytes]:
+    def call(
+        self, call: str, message: Any, target: str = "", cancelled: bool = False, compressed: bool = False, **metadata: str
+    ) -> tuple[str, str, bytes]:
         """Code, details and body of a call."""
         body = message if isinstance(message, bytes) else message.SerializeToString()
         asked = {"target": target or self.target, "call": call, "body": base64.b64encode(body).decode(), "cancelled": cancelled}
+        asked |= {"compressed": compressed}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         named = {name.replace("_", "-"): value for name, value in metadata.items()}
@@ -393,6 +396,17 @@ def test_hostile_calls_get_a_sentence(served, calls, what, body, sentence):
     """SC-07, DE-14, SE-02: Whatever a call carries, it is refused with the sentence of what is wrong, never as an error of the server."""
     code, details, _ = calls.call("ModelInfer", body, seldon_model="small_delays")
     assert (code, details[: len(sentence)]) == ("NOT_FOUND" if what == "empty" else "INVALID_ARGUMENT", sentence)
+
+
+def test_crowds_and_compressed_calls_get_a_sentence(served, calls):
+    """SC-07, DE-14, SE-02: 100,000 tensors of one element are refused before they are read, and a compressed call says that it is one."""
+    crowd = messages.ModelInferRequest(model_name="small_delays")
+    for number in range(100_000):
+        crowd.inputs.add(name=f"n{number}", datatype="INT64", shape=[1]).contents.int64_contents.append(number)
+    code, details, _ = calls.call("ModelInfer", crowd, seldon_model="small_delays")
+    assert (code, details[:46]) == ("INVALID_ARGUMENT", "The request has 100000 inputs and the model 12")
+    code, details, _ = calls.call("ModelInfer", b"x" * 5_000, compressed=True, seldon_model="small_delays")
+    assert (code, details) == ("INVALID_ARGUMENT", "The call is compressed (gzip): send it as it is.")
 
 
 def test_huge_and_cancelled_calls_hurt_nobody(served, calls):

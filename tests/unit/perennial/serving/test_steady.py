@@ -295,3 +295,8 @@ def test_a_mean_within_its_limit_is_rarely_doubted() -> None:
             had, state = bool(state.alarms), after(value, state=state)
             alarms += bool(state.alarms) and not had
     assert alarms <= 3
+
+
+def test_two_kinds_of_requests_make_one_look() -> None:
+    """MN-04, SE-09: Counts of each add up, each to its own."""
+    assert steady.both(Seen(1, 2, 3, 4), Seen(10, 20, 30, 40)) == Seen(11, 22, 33, 44)
