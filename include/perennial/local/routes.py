@@ -50,7 +50,7 @@ def unreadable(store: Store) -> dict[str, str]:
 def resume(settings: Settings, store: Store) -> Iterator[str]:
     """Start the servers of each model's route and route to them, note what does not answer; yields a sentence
     for each model that has one, or is left out."""
-    backend, why = open_backend(settings), _left_out(store)
+    backend, why = open_backend(settings, renew=True), _left_out(store)
     for model, route in released(store):
         said = f", with the settings of serving that it had. {why.pop(model.name)}" if model.name in why else ""
         try:

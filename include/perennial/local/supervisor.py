@@ -137,10 +137,12 @@ class Supervisor:
         stop_signal: str = "TERM",
         stop_seconds: int = 10,
         directory: Path | str | None = None,
+        leave_running: bool = False,
     ) -> None:
         """Keep a program running. The same definition again restarts nothing; a changed one replaces the process.
 
         `environment` is added to what supervisord inherited. The call returns once supervisord knows the program, not once it is ready.
+        With `leave_running` one that runs by the same command goes on as it was started, whatever the environment is now.
 
         Raises:
             ServiceUnreachable: supervisord does not run.
@@ -149,8 +151,10 @@ class Supervisor:
             name, list(command), dict(environment), autorestart, stop_signal, stop_seconds, str(directory or self.settings.home)
         )
         with self._lock():
-            state = self.programs().get(name)
-            if state and self._definition(name) == wanted and self._files(name)[1].read_text() == self._script(wanted):
+            state, before = self.programs().get(name), self._definition(name)
+            if state and leave_running and before and before.command == wanted.command and state.state in ("STARTING", "RUNNING"):
+                return
+            if state and before == wanted and self._files(name)[1].read_text() == self._script(wanted):
                 if state.state in ("STOPPED", "EXITED", "FATAL") and autorestart:
                     self._call("startProcess", name, False)
                 return

@@ -38,20 +38,24 @@ def main(arguments: list[str] | None = None) -> None:
     place.add_argument("--socket", help="path of a unix socket instead")
     parser.add_argument("--grpc-port", type=int, help="port of the Open Inference Protocol over gRPC (none: it comes by the gateway)")
     parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
-    parser.add_argument("--server", choices=["open", "seldon"], default="open", help="this project's server, or seldon-core's wrapper")
+    parser.add_argument(
+        "--server", choices=["open", "seldon"], help="this project's server, or seldon-core's wrapper; PERENNIAL_SERVER says if absent"
+    )
     parser.add_argument(
         "--fallback", default="", choices=["", "constant", "rule", "last_good"], help="answer in the stead of one that fails"
     )
     parser.add_argument("--fallback-scores", default="", help="of a constant, JSON by name")
     parser.add_argument("--fallback-rule", default="", help="of a rule, the file with its function scores")
     given = parser.parse_args(arguments)
+    from perennial.settings import Settings
+
+    settings = Settings.from_environment()
+    given.server = given.server or settings.server
     if given.grpc_port is not None and given.server == "seldon":
         parser.error("--grpc-port is for --server open: the wrapper hangs at its end when it serves gRPC")
     log_lines.write_lines("server", text="%(asctime)s %(levelname)s %(message)s", ids={"model": given.model, "version": given.version})
     from perennial.serving.served_version import ServedVersion
-    from perennial.settings import Settings
 
-    settings = Settings.from_environment()
     served: ServedVersion
     if given.fallback in ("constant", "rule"):
         from perennial.serving.fallback_version import FallbackVersion

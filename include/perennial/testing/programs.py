@@ -59,9 +59,11 @@ class Programs:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], **_: Any) -> None:
-        """Start a program; the same one again changes nothing."""
+    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], *, leave_running: bool = False, **_: Any) -> None:
+        """Start a program; the same one again changes nothing, with `leave_running` the same command."""
         with self._lock:
+            if leave_running and name in self._running and self._wanted[name][0] == command:
+                return
             if self._wanted.get(name) == (command, dict(environment)):
                 return
             self.remove_program(name)

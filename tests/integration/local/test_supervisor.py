@@ -73,6 +73,18 @@ def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor)
     assert ended(first)
 
 
+def test_a_program_that_runs_may_be_left_with_its_environment(supervisor):
+    """OP-08, SE-12: A command from a shell with other settings starts nothing anew, but what does not run and what is another command."""
+    supervisor.add_program("a", ["sleep", "100"], {"X": "1"})
+    first = running(supervisor, "a").pid
+    supervisor.add_program("a", ["sleep", "100"], {"X": "2"}, leave_running=True)
+    assert supervisor.programs()["a"].pid == first
+    supervisor.add_program("a", ["sleep", "101"], {"X": "2"}, leave_running=True)
+    assert running(supervisor, "a").pid != first
+    supervisor.add_program("b", ["sleep", "100"], {}, leave_running=True)
+    assert running(supervisor, "b").pid
+
+
 def test_a_killed_program_comes_back_without_its_old_children(supervisor):
     """OP-08: Children of the killed process would hold its port, or work on beside the new one."""
     supervisor.add_program("a", ["/bin/sh", "-c", "sleep 1001 & sleep 1002; true"], {})

@@ -491,7 +491,7 @@ def test_weights_and_stand_ins_hold_for_calls(new_platform, calls):
 
 
 def test_a_change_of_the_setting_brings_another_server(new_platform, calls):
-    """SE-02, OP-01: What the wrapper served goes on with the own server once routes are applied anew, as `perennial up` does: state and
+    """SE-02, OP-01: What the wrapper served goes on with the own server once the platform comes up again: state and
     socket are the same, and the protocol's paths are there; and back."""
     platform = new_platform(server="seldon")
     route = platform.serve({1: 100}, {1: platform.version(1)})
@@ -500,7 +500,7 @@ def test_a_change_of_the_setting_brings_another_server(new_platform, calls):
     ready = "/v2/models/small_delays/ready"
     assert rest(platform, ready)[0] == 404
     for server, processes, status in (("open", 1, 200), ("seldon", 2, 404)):
-        platform.backend = LocalBackend(platform.settings.model_copy(update={"server": server}), platform.programs)
+        platform.backend = LocalBackend(platform.settings.model_copy(update={"server": server}), platform.programs, renew=True)
         platform.backend.apply(platform.model, route)
         testing.wait_until(lambda: len(platform.server_pids(1)) == processes, 60, "the other server")  # noqa: B023
         platform.backend.wait_ready(platform.model, 1, 60)

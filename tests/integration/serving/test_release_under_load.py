@@ -12,6 +12,7 @@ import pytest
 from perennial import testing
 from perennial.errors import ReleaseRefused
 from perennial.lineage import version_folder
+from perennial.serving.backends.local import LocalBackend
 from perennial.serving.load import Call, send
 from perennial.serving.route import FRESH, Route
 
@@ -164,6 +165,21 @@ def test_a_new_process_of_the_champion_takes_as_much_as_the_candidate(new_platfo
 def complete(arms, requests):
     """The arms once every request is in a histogram too."""
     return arms if sum(arm.latency_ms[-1][1] for arm in arms.values() if arm.latency_ms) >= requests else None
+
+
+def test_a_shell_with_other_settings_starts_no_server_anew(new_platform):
+    """SE-12, OP-08: Whoever moves traffic, the servers that run keep the settings of `perennial up`: else all would be gone at once."""
+    platform = new_platform()
+    digests = {1: platform.version(1), 2: platform.version(2)}
+    platform.serve({1: 50, 2: 50}, digests)
+    pids = [platform.server_pids(version) for version in (1, 2)]
+    other = platform.settings.model_copy(update={"log_format": "json", "log_level": "DEBUG", "server": "seldon"})
+    with Background(platform, rate=60) as load:
+        backend = LocalBackend(other, platform.programs)
+        backend.apply(platform.model, Route({1: 9000, 2: 1000}, None, digests, champion=1))
+        time.sleep(1)
+    assert load.traffic.failures == []
+    assert [platform.server_pids(version) for version in (1, 2)] == pids
 
 
 def test_counters_go_on_when_the_gateway_begins_anew(new_platform):

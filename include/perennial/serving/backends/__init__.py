@@ -69,8 +69,8 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(settings: Settings) -> Backend:
-    """The backend that the settings name.
+def open_backend(settings: Settings, *, renew: bool = False) -> Backend:
+    """The backend that the settings name; with `renew` servers of this machine that run with other settings are started anew.
 
     Raises:
         ServiceUnreachable: a cluster serves, and none is named.
@@ -79,7 +79,7 @@ def open_backend(settings: Settings) -> Backend:
     if settings.serving == "local":
         from perennial.serving.backends.local import LocalBackend
 
-        return LocalBackend(settings)
+        return LocalBackend(settings, renew=renew)
     by_gateway = settings.ingress == "gateway-api"
     if settings.serving == "seldon" and settings.seldon_dialect == "v2":
         if by_gateway:

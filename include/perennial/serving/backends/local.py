@@ -45,8 +45,10 @@ _ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait 
 class Supervisor(Protocol):
     """The interface of a program supervisor."""
 
-    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], *, stop_seconds: int) -> None:
-        """Keep a program running; the same one again changes nothing."""
+    def add_program(
+        self, name: str, command: list[str], environment: Mapping[str, str], *, stop_seconds: int, leave_running: bool = False
+    ) -> None:
+        """Keep a program running; the same one again changes nothing, with `leave_running` the same command."""
         ...
 
     def remove_program(self, name: str) -> None:
@@ -59,9 +61,14 @@ class Supervisor(Protocol):
 
 
 class LocalBackend:
-    """Versions as processes of this machine."""
+    """Versions as processes of this machine.
 
-    def __init__(self, settings: Settings, supervisor: Supervisor | None = None) -> None:
+    A server that runs keeps the settings with which it was started: those of whoever moves traffic may be others, and would start all
+    servers anew at once. With `renew`, as the platform has it when it comes up, they get these.
+    """
+
+    def __init__(self, settings: Settings, supervisor: Supervisor | None = None, *, renew: bool = False) -> None:
+        self.renew = renew
         self.settings = settings
         self.folder = settings.home / "serving"
         self._supervisor = supervisor
@@ -251,9 +258,8 @@ class LocalBackend:
             str(known["fresh"]["version"] if version == FRESH else version),
         ]
         command += ["--digest", digest, "--socket", str(server_socket(self.settings, model, version)), "--threads", str(known["threads"])]
-        command += ["--server", self.settings.server]
         environment = {**self.settings.environment(), **tracing.named(tracing.kept(self.settings.home), "server")}
-        self.supervisor.add_program(program(model, version), command, environment, stop_seconds=30)
+        self.supervisor.add_program(program(model, version), command, environment, stop_seconds=30, leave_running=not self.renew)
 
     def _start_fallback(self, model: str, known: Mapping[str, Any]) -> None:
         """Start what answers where versions fail, if that is wanted: a process of its own, all of whose answers are fallbacks."""
@@ -265,7 +271,7 @@ class LocalBackend:
         command += ["--socket", str(server_socket(self.settings, model, FALLBACK_NUMBER)), "--threads", str(known["threads"])]
         command += ["--fallback", fallback["kind"], "--fallback-scores", fallback["scores"], "--fallback-rule", fallback["rule"]]
         environment = {**self.settings.environment(), **tracing.named(tracing.kept(self.settings.home), "server")}
-        self.supervisor.add_program(fallback_program(model), command, environment, stop_seconds=30)
+        self.supervisor.add_program(fallback_program(model), command, environment, stop_seconds=30, leave_running=not self.renew)
         self._has_fallback.add(model)
 
     def _stop_fallback(self, model: str) -> None:

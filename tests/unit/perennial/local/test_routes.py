@@ -64,7 +64,7 @@ def backend(monkeypatch):
     """A backend in place of Envoy, and three models."""
     found = Backend()
     models = {n: SimpleNamespace(name=n, serving=SimpleNamespace(start_seconds=1)) for n in ("flight_delays", "digits", "new")}
-    monkeypatch.setattr(routes, "open_backend", lambda settings: found)
+    monkeypatch.setattr(routes, "open_backend", lambda settings, **_: found)
     monkeypatch.setattr(routes.discovery, "models", lambda: models)
     monkeypatch.setattr(routes, "note_service", lambda settings, store, model: found.noted.append(model))
     monkeypatch.setattr(routes.discovery, "broken", list)
