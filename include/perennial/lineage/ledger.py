@@ -94,6 +94,17 @@ class Entry(BaseModel):
         return self.version if self.kind in EXPERIMENT else None
 
     @property
+    def lost(self) -> bool:
+        """Whether its version lost an experiment: the champion was better."""
+        shown = self.evidence.get("experiment")
+        return self.kind == "experiment_ended" and isinstance(shown, Mapping) and shown.get("verdict") == "worse"
+
+    @property
+    def against(self) -> bool:
+        """Whether its version is not released again by itself."""
+        return self.kind in AGAINST or self.lost
+
+    @property
     def serves(self) -> bool:
         """Whether any version is to run from now on."""
         return bool(self.weights) or self.candidate is not None

@@ -325,7 +325,7 @@ def _ended(
     """The end: the champion gets all traffic, or the winner if that was wished."""
     evidence = {PART: {"began": begun.seq, "verdict": verdict, **(look.figures() if look else {})}}
     facts = {"version": last.version, "versions": last.versions, "actor": actor, "evidence": evidence}
-    loses = verdict in ("harm", "worse")
+    harms = verdict == "harm"
     if verdict == "better" and plan is not None and plan.promote:
         assert last.champion is not None
         good = (last.champion, *(number for number in last.good if number != last.version))
@@ -340,7 +340,7 @@ def _ended(
     }.get(verdict, why)
     assert last.champion is not None
     change = Change(
-        kind="rolled_back" if loses else "experiment_ended",
+        kind="rolled_back" if harms else "experiment_ended",
         champion=last.champion,
         weights=all_to(last.champion, last.good),
         good=last.good,
@@ -350,7 +350,7 @@ def _ended(
     sentence = f"The experiment of {known.name} has ended, version {last.champion} serves all traffic. {reason}"
     if verdict == "better":
         sentence += f" To release it: `perennial release --model {known.name} --version {last.version} --again --actor YOU`."
-    followed = [Follow(change)] if loses else []
+    followed = [Follow(change)] if harms else []
     return [Write(change, last.seq), Move(change), *followed, _told(change, "ended", sentence, verdict=verdict, look=look)]
 
 

@@ -330,7 +330,7 @@ def _decided(known: Known, wish: Wish, decision: str) -> list[Step]:
 
 def _turned_down(known: Known, version: int, history: History, actor: str) -> list[Step]:
     """A person's no to one version: it is new, it came true already, or it comes too late."""
-    if history.newest and history.newest.kind in AGAINST:
+    if history.newest and history.newest.against:
         return [_skipped(known.last, version, _why_not(known, version, history, again=False))]
     if history.newest:
         return [_nothing_to_decide(known.name, None)]
@@ -388,7 +388,8 @@ def _why_not(known: Known, number: int, history: History, *, again: bool) -> str
     if earlier is None or again:
         return ""
     return (
-        f"Version {number} of {known.name} was {_words(earlier.kind)} on {earlier.time:%Y-%m-%d %H:%M} UTC "
+        f"Version {number} of {known.name} {'lost an experiment' if earlier.lost else f'was {_words(earlier.kind)}'} "
+        f"on {earlier.time:%Y-%m-%d %H:%M} UTC "
         f"({earlier.reason.rstrip('.')}) and is not released again by itself. "
         f"To release it all the same: `perennial release --model {known.name} --version {number} --again --actor YOU`."
     )

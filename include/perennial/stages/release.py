@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import AGAINST, OF_EXPERIMENTS, Entry, Ledger
+from perennial.lineage.ledger import OF_EXPERIMENTS, Entry, Ledger
 from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
@@ -247,9 +247,9 @@ class Release:
     def _history(self, version: int) -> History:
         newest = None
         for entry in self.ledger.newest_first():
-            if entry.version == version and entry.kind not in OF_EXPERIMENTS:
+            if entry.version == version and (entry.kind not in OF_EXPERIMENTS or entry.lost):
                 newest = newest or entry
-                if entry.kind in AGAINST:
+                if entry.against:
                     return History(newest, entry)
         return History(newest)
 

@@ -131,15 +131,17 @@ def test_a_winner_is_promoted_where_that_is_wished(tmp_path: Path) -> None:
 
 
 def test_a_worse_version_is_not_released_by_itself_afterwards(tmp_path: Path) -> None:
-    """SE-09, SE-10: it was tried and lost: the ledger has it among those that were rolled back."""
+    """SE-09, SE-10: it was tried and lost, which is no failed release: nobody is alarmed, and a person may release it all the same."""
     trial = Trial(tmp_path).begun()
     trial.ask(range(1000), {1: 0.5, 2: 0.2})
     ended = trial.look()
     assert (ended.action, ended.verdict) == ("ended", "worse")
-    assert trial.last.kind == "rolled_back"
-    trial.world.agrees()
-    assert trial.world.look(2).action == "rolled_back"
+    assert (trial.last.kind, trial.last.weights, trial.last.lost) == ("experiment_ended", {1: 10_000}, True)
+    skipped = trial.world.look(2)
+    assert skipped.outcome == "skipped"
+    assert "Version 2 of small_delays lost an experiment on" in skipped.sentence
     assert trial.look().verdict == "worse"
+    assert trial.world.look(2, actor="jo", again=True).action == "started"
 
 
 def test_units_that_come_back_are_one_piece_of_evidence(tmp_path: Path) -> None:
