@@ -416,9 +416,11 @@ def _model_routes(model: Served) -> list[Json]:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
     prefix, post, get = model.prefix, _is(":method", "POST"), _is(":method", "GET")
     # Which requests go which way, the first that fits: those of an experiment's units by their unit.
-    ways: list[tuple[list[Json], Json]] = [([], shared)]
+    # One that names a version which does not run gets none of another.
+    anybody = [_lacks(VERSION_WANTED)]
+    ways: list[tuple[list[Json], Json]] = [(anybody, shared)]
     if route.salt is not None:
-        ways = [([_is_unit()], _by_unit(shared, route.salt)), ([], {**common, **_without_unit(model, route)})]
+        ways = [([*anybody, _is_unit()], _by_unit(shared, route.salt)), (anybody, {**common, **_without_unit(model, route)})]
     routes = []
     for path in (prefix, prefix.rstrip("/"), f"{prefix}{PREDICTIONS}"):
         rewrite = {"prefix_rewrite": f"/{PREDICTIONS}"}
@@ -436,7 +438,7 @@ def _model_routes(model: Served) -> list[Json]:
     nothing = (
         f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, "
         f"POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
-        f"the last for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
+        f"for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
     )
     refusals = [_refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
     by_name = f"{prefix.rstrip('/').rpartition('/')[0]}/{model.model}"  # underscores, which no address of another backend can have

@@ -97,6 +97,13 @@ def test_a_header_addresses_a_version(served):
     assert post(served, {"data": {"rows": [ROW]}}, headers={"x-predictor": "2"})[1]["meta"]["tags"]["version"] == 2
 
 
+def test_a_version_that_does_not_run_is_not_answered_by_another(served):
+    """SE-08: Who names a version wants its answer, or to hear which ones there are."""
+    status, answer, _ = post(served, {"data": {"rows": [ROW]}}, headers={"x-predictor": "99"})
+    assert status == 404
+    assert "for the header x-predictor with 1, 2 or none" in answer["status"]["info"]
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [

@@ -486,6 +486,7 @@ def test_weights_and_stand_ins_hold_for_calls(new_platform, calls):
     arms = platform.backend.observe(platform.model)
     assert arms[2].errors == arms[2].requests > 0
     assert arms[1].errors == 0
+    assert calls.call("ModelInfer", message, target=target, seldon_model="small_delays", x_predictor="99")[0] == "NOT_FOUND"
     code, details, _ = calls.call("ModelInfer", message, target=target, seldon_model="small_delays", x_predictor="2")
     assert (code, details[:27]) == ("INTERNAL", "Version 2 of small_delays: ")
 

@@ -186,7 +186,8 @@ def test_evidence_holds_predictions_only():
     """
     asked = {"predictions": set(), "else": set()}
     for entry in table(Route({1: 5000, 2: 5000}, 3, DIGESTS)):
-        names_a_version = envoy.VERSION_WANTED in json.dumps(entry["match"]) or "/versions/" in entry["match"]["path"]
+        wanted = [header for header in entry["match"]["headers"] if header["name"] == envoy.VERSION_WANTED and "string_match" in header]
+        names_a_version = wanted or "/versions/" in entry["match"]["path"]
         is_evidence = entry["route"]["prefix_rewrite"].endswith(("/predictions", "/infer", "/ModelInfer")) and not names_a_version
         kind = "predictions" if is_evidence else "else"
         asked[kind] |= {word for word in json.dumps(entry["route"]).split('"') if word.startswith("flight_delays-v")}
