@@ -33,22 +33,21 @@ def difference(view: ExperimentView) -> dict[str, Any]:
             {"yAxis": _rounded(-least), "label": {"show": False}, "lineStyle": dashed},
         ]
     )
-    axis = {"name": "difference", "min": float(f"{1.1 * min(edges):.1g}"), "max": float(f"{1.1 * max(edges):.1g}")}
+    axis = {"name": "difference", "min": _rounded(1.1 * min(edges)), "max": _rounded(1.1 * max(edges))}
     return over_time(axis, [*band("difference", "var(--candidate)", intervals), values], ["difference"])
 
 
 def units(view: ExperimentView) -> dict[str, Any]:
-    """Units of both versions with a value, and how many the plan asks for in all."""
+    """Units of both versions with a value, and how many the plan asks for in all. Where shares were changed nothing was counted."""
+    looks = [look for look in view.looks if look.champion_units or look.tried_units]
     series = [
-        line("champion", "var(--champion)", [[milliseconds(look.time), look.champion_units] for look in view.looks]),
-        line("tried", "var(--candidate)", [[milliseconds(look.time), look.tried_units] for look in view.looks], symbol="diamond"),
-        line(
-            "both", "var(--ink)", [[milliseconds(look.time), look.champion_units + look.tried_units] for look in view.looks], type="dotted"
-        ),
+        line("champion", "var(--champion)", [[milliseconds(look.time), look.champion_units] for look in looks]),
+        line("tried", "var(--candidate)", [[milliseconds(look.time), look.tried_units] for look in looks], symbol="diamond"),
+        line("both", "var(--ink)", [[milliseconds(look.time), look.champion_units + look.tried_units] for look in looks], type="dotted"),
         line(
             "planned for both",
             "var(--good)",
-            [[milliseconds(look.time), look.planned] for look in view.looks],
+            [[milliseconds(look.time), look.planned] for look in looks],
             symbol="none",
             type="dashed",
         ),
