@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from typing import Literal
@@ -348,6 +349,9 @@ class ModelSpec(Named):
         names = self.classes or {"regression": ("value",), "anomaly": ("score", "alarm")}[self.task]
         if self.serving.fallback_scores and set(self.serving.fallback_scores) != set(names):
             raise ValueError(f"serving.fallback_scores must name {', '.join(names)} and nothing else")
+        shares = self.serving.fallback_scores.values() if self.classes else ()
+        if shares and not (min(shares) >= 0 and math.isclose(sum(shares), 1, abs_tol=1e-6)):
+            raise ValueError(f"serving.fallback_scores add up to {sum(shares):g}: those of classes are shares of 1, none below 0")
         fitting = _GATE_METRICS.get(self.task, ("log_loss",))
         if self.gate.metric not in fitting:
             raise ValueError(f"the gate of {self._kind} model has the metric {' or '.join(fitting)}, not {self.gate.metric}")

@@ -155,6 +155,8 @@ def test_without_a_fallback_nothing_changes_and_the_one_before_stays_until_traff
         ({"fallback": "constant"}, 'fallback_scores belong to fallback="constant"'),
         ({"fallback_scores": SCORES}, 'fallback_scores belong to fallback="constant"'),
         ({"fallback": "constant", "fallback_scores": {"late": 1}}, "fallback_scores must name on_time, late and nothing else"),
+        ({"fallback": "constant", "fallback_scores": {"on_time": 1, "late": 0.5}}, "fallback_scores add up to 1.5: those of classes"),
+        ({"fallback": "constant", "fallback_scores": {"on_time": 2, "late": -1}}, "none below 0"),
     ],
 )
 def test_a_constant_must_name_every_score(serving: dict[str, Any], words: str) -> None:
