@@ -13,7 +13,7 @@ from typing import Literal
 
 from perennial import discovery
 from perennial.counted import counted
-from perennial.errors import EXIT_DONE, EXIT_FAULT, UnknownName
+from perennial.errors import EXIT_DONE, EXIT_FAULT, SpecBroken, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.registrations import registrations
 from perennial.registry.contracts import Breach, Contract
@@ -37,17 +37,22 @@ def run(
 
     Raises:
         UnknownName: there is no such model or version.
-        SpecBroken: a file is no contract.
+        SpecBroken: a file is no contract; what the others came to is printed first.
         StoredDataDamaged: the version's folder is damaged.
     """
     specs = [discovery.model(model)] if model else list(discovery.models().values())
-    lines, broken = [], False
+    lines, broken = list[str](), False
+    unreadable: list[SpecBroken] = []
     for spec in specs:
-        contracts = contracts_of(spec)
+        try:
+            contracts = contracts_of(spec)
+        except SpecBroken as error:
+            unreadable.append(error)
+            continue
         if not contracts:
             continue
         if what == "list":
-            lines += [_listed(spec, contract) for contract in contracts]
+            lines += [f"{spec.name}: {_terms(contract)}" for contract in contracts]
             continue
         number, digest = _version(store, spec, version)
         if number is None:
@@ -60,15 +65,18 @@ def run(
         which = f"version {number}" if version is not None or not live else "what serves"
         lines += [f"{spec.name}, {which}: {breach.sentence}." for breach in found]
         names = {breach.consumer for breach in found}
-        lines += [f"{spec.name}, {which}: keeps {_listed(spec, one)}" for one in contracts if one.consumer not in names]
-    print(on_terminal("\n".join(lines) or "No model has a contract: docs/contracts.md says how one is written."))
+        lines += [f"{spec.name}, {which}: keeps {_terms(one)}" for one in contracts if one.consumer not in names]
+    if lines or not unreadable:
+        print(on_terminal("\n".join(lines) or "No model has a contract: docs/contracts.md says how one is written."), flush=True)
+    if unreadable:
+        raise SpecBroken(" ".join(map(str, unreadable)))
     return EXIT_FAULT if broken else EXIT_DONE
 
 
-def _listed(spec: ModelSpec, contract: Contract) -> str:
+def _terms(contract: Contract) -> str:
     about = f", {contract.about}" if contract.about else ""
     cases = f"{counted(len(contract.cases), 'case')}: {', '.join(contract.cases)}"
-    return f"{spec.name}: {contract.consumer}, owner {contract.owner}{about}: {cases}"
+    return f"{contract.consumer}, owner {contract.owner}{about}: {cases}"
 
 
 def _version(store: Store, spec: ModelSpec, wanted: int | None) -> tuple[int | None, str]:

@@ -95,7 +95,7 @@ def test_contracts_are_checked_through_the_gateway(
     settings = platform.settings
     for version, which in ((None, "what serves"), (1, "version 1")):
         assert contracts.run(settings, platform.store, what="check", model=name, version=version, live=True) == 0
-        assert capsys.readouterr().out.startswith(f"small_delays, {which}: keeps small_delays: board, owner desk")
+        assert capsys.readouterr().out.startswith(f"small_delays, {which}: keeps board, owner desk")
     gone = settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})
     assert contracts.run(gone, platform.store, what="check", model=name, live=True) == 1
     assert 'in the case "a" the answer is none (no answer (ConnectionRefusedError' in capsys.readouterr().out

@@ -162,6 +162,22 @@ def test_before_a_release_nothing_is_asked(tmp_path: Path, written: Write) -> No
     assert note_contracts(world.settings, world.store, world.spec) == ()
 
 
+def test_a_file_that_is_no_contract_hides_no_other_models(
+    world: World, written: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """DE-12: What can be listed and checked is, then the file is named."""
+    other = tmp_path / "other" / "contracts"
+    other.mkdir(parents=True)
+    (other / "hall.json").write_text("{")
+    written(board={"fine": KEPT})
+    folder = discovery.model_folder(NAME)
+    monkeypatch.setattr(discovery, "model_folder", lambda name: folder if name == NAME else other.parent)
+    monkeypatch.setattr(discovery, "models", lambda: {"aaa": small_model("aaa"), NAME: world.spec})
+    with pytest.raises(SpecBroken, match=r"hall\.json"):
+        command.run(world.settings, world.store, what="list")
+    assert capsys.readouterr().out == "small_delays: board, owner desk: 1 case: fine\n"
+
+
 def test_the_command_lists_and_checks(world: World, written: Write, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """DE-12: 0 where all are kept, 1 where one is broken, with a line for each; another version can be named."""
     monkeypatch.setattr(discovery, "models", lambda: {NAME: world.spec})
@@ -175,7 +191,7 @@ def test_the_command_lists_and_checks(world: World, written: Write, monkeypatch:
     written(board={"fine": KEPT})
     listed = "small_delays: board, owner desk: 1 case: fine\n"
     assert said(what="list", model=NAME) == (0, listed)
-    assert said(what="check") == (0, f"small_delays, version 1: keeps {listed}")
+    assert said(what="check") == (0, "small_delays, version 1: keeps board, owner desk: 1 case: fine\n")
     written(board={"wants cancelled": BROKEN})
     code, text = said(what="check", version=1)
     assert (code, text.startswith("small_delays, version 1: the contract of board is broken (ask desk)")) == (1, True)
