@@ -269,7 +269,7 @@ def _incidents(store: Store, run: RunRecord, name: str, untold: list[str]) -> li
     except PerennialError as error:
         untold.append(str(error))
         return []
-    return [f"Incident {line.id} ({line.severity} {line.kind}): {line.sentence}" for line in within[:SHOWN]]
+    return [f"Meanwhile incident {line.id} opened ({line.severity} {line.kind}): {line.sentence}" for line in within[:SHOWN]]
 
 
 # -- where more is ---------------------------------------------------------------------------------------------------------

@@ -108,12 +108,23 @@ OF_CLASS: dict[str, tuple[str, str, str]] = {  # class of what ended it -> its n
     "Refused": ("It was refused", "Read the sentence: it says why and what to do.", "Pipeline"),
     "Fault": ("It broke", f"Read the sentence and the log above it. {AGAIN}", "Pipeline"),
 }
-OF_CHECK: dict[str, tuple[str, str, str]] = {  # a check of the gate that failed, the first in this order
+OF_CHECK: dict[str, tuple[str, str, str]] = {  # a check of the gate that failed, the first in this order to be mended first
     "golden": (
         "Golden rows score otherwise where it would serve",
         "The environments of training and serving differ: `make setup`, or build the images again, then train again.",
         "Pipeline",
     ),
+    "generated inputs": (
+        "It fails on an input that its signature allows",
+        "Mend features.py or the model for the input named.",
+        "Pipeline",
+    ),
+    "contract": (
+        "It breaks the contract of a consumer",
+        "Keep what the consumer relies on, or agree with the owner named on another contract.",
+        "Contract",
+    ),
+    "limit": ("Beyond an absolute limit", "Make it smaller or faster, or ask the owner named whether the requirement stands.", "Pipeline"),
     "floors": ("Below a floor", WORSE, "Pipeline"),
     "signature": ("It breaks what callers rely on", "Keep what it means, or give the model a new name.", "Pipeline"),
     "champion": ("Worse than the champion", WORSE, "Pipeline"),
@@ -168,8 +179,21 @@ def fault_of(end: TaskEnd, checks: Sequence[GateCheck] = ()) -> Fault | None:
     if not result.get("outcome"):
         return _fault(UNSEEN)
     name = _class_of(end.task, result)
-    failed = {check.name for check in checks if not check.passed} if name == "CandidateRefused" else set()
-    return _fault(next((OF_CHECK[check] for check in OF_CHECK if check in failed), OF_CLASS[name]))
+    failed = {_kind(check.name) for check in checks if not check.passed} if name == "CandidateRefused" else set()
+    return _of_all([words for check, words in OF_CHECK.items() if check in failed] or [OF_CLASS[name]])
+
+
+def _kind(check: str) -> str:
+    """The check without the limit or the consumer that it is of."""
+    first = check.partition(" ")[0]
+    return first if first in ("limit", "contract") else check
+
+
+def _of_all(found: Sequence[tuple[str, str, str]]) -> Fault:
+    """One fault that names all that was found, with what to do about each; the section is that of the first."""
+    first, *others = [name for name, _, _ in found]
+    names = "; ".join([first, *(name[0].lower() + name[1:] for name in others)])
+    return _fault((names, " ".join(dict.fromkeys(do for _, do, _ in found)), found[0][2]))
 
 
 def _class_of(task: str, result: Mapping[str, object]) -> str:

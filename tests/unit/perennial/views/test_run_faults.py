@@ -145,6 +145,12 @@ def test_a_fault_in_the_code_of_a_model_is_named(leaves: Any, tmp_path: Path) ->
     assert (left["outcome"], named("train", left)) == ("refused", "A fault in the model's code")
 
 
+OTHERS = (
+    "signature", "alarms", "anomalies", "stability", "generated inputs", "limit p95_ms", "limit memory_mb", "contract board",
+    "contract hall",
+)  # fmt: skip
+
+
 class Gate:
     """The real gate's decision on made-up figures."""
 
@@ -164,7 +170,7 @@ class Gate:
             Check("golden", "golden" not in wrong, "its golden rows"),
             losses=Losses(base * (1 + worse), base, days),
             older={"all older rows": Losses(base * (1 + older), base, days)},
-            besides=[Check(name, name not in wrong, name) for name in ("signature", "alarms", "anomalies", "stability")],
+            besides=[Check(name, name not in wrong, name) for name in OTHERS],
         )
         assert verdict.passed is not bool(wrong)
         return [GateCheck(check["name"], check["passed"], check["sentence"]) for check in verdict.as_json()["checks"]]
@@ -181,11 +187,18 @@ class Gate:
         ({"alarms": True}, "Its alarms are over their budget"),
         ({"anomalies": True}, "It finds fewer anomalies than the champion"),
         ({"stability": True}, "Refits of it do not agree"),
-        ({"champion": 0.5, "floors": 2.0, "golden": True}, "Golden rows score otherwise where it would serve"),
+        ({"generated inputs": True}, "It fails on an input that its signature allows"),
+        ({"limit p95_ms": True}, "Beyond an absolute limit"),
+        ({"contract board": True}, "It breaks the contract of a consumer"),
+        (
+            {"champion": 0.5, "floors": 2.0, "limit memory_mb": True, "contract board": True, "contract hall": True},
+            "It breaks the contract of a consumer; beyond an absolute limit; below a floor; worse than the champion",
+        ),
     ],
 )
 def test_a_refusal_of_the_gate_is_named_by_the_check_that_failed(leaves: Any, wrong: Any, name: str) -> None:
-    """MN-18, MO-13: As the real gate decides; of several the one to be mended first. Without its checks it is a refusal of the gate."""
+    """MN-18, MO-13: As the real gate decides; of several all, in the order in which to mend them. Without its
+    checks it is a refusal of the gate."""
     left = leaves(raises(errors.CandidateRefused("Refused.")))
     assert named("register", left, *Gate.checks(**wrong)) == name
     assert named("register", left) == "The gate refused the candidate"
