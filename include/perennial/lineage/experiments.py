@@ -26,6 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import EXPERIMENT, Entry, Ledger
+from perennial.lineage.look_records import is_newer, read_record, thinned
 from perennial.specs import SignalSpec
 from perennial.store import Store
 
@@ -153,13 +154,11 @@ def keep_look(store: Store, model: str, began: int, plan: Plan, look: Look) -> N
     except StoredDataDamaged:
         before = None
     looks = before.looks if before else ()
-    if looks and look.time <= looks[-1].time:
+    if not is_newer(look, looks):
         return
-    kept = [*looks, look]
-    while len(kept) > KEPT:  # the look that stands closest between its neighbours goes first
-        del kept[min(range(1, len(kept) - 1), key=lambda at: kept[at + 1].time - kept[at - 1].time)]
+    kept = thinned((*looks, look), KEPT)
     left_out = (before.left_out if before else 0) + len(looks) + 1 - len(kept)
-    store.write(_key(model, began), Record(plan=plan, looks=tuple(kept), left_out=left_out).model_dump_json(exclude_defaults=True).encode())
+    store.write(_key(model, began), Record(plan=plan, looks=kept, left_out=left_out).model_dump_json(exclude_defaults=True).encode())
 
 
 def experiment_record(store: Store, model: str, began: int) -> Record | None:
@@ -168,15 +167,7 @@ def experiment_record(store: Store, model: str, began: int) -> Record | None:
     Raises:
         StoredDataDamaged: it cannot be read.
     """
-    try:
-        return Record.model_validate_json(store.read(key := _key(model, began)))
-    except KeyError:
-        return None
-    except ValidationError:
-        raise StoredDataDamaged(
-            f"What the looks at this experiment showed cannot be read ({key}): restore it from a copy of the store, or delete it. "
-            "What was decided stands in the ledger."
-        ) from None
+    return read_record(store, _key(model, began), Record, "this experiment")
 
 
 def experiments(store: Store, model: str) -> list[int]:

@@ -18,12 +18,14 @@ since the release began, so that a look that is missing loses a point and no req
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from perennial.errors import StoredDataDamaged
+from perennial.lineage.look_records import is_newer, read_record, thinned
 from perennial.store import Store
 
 KEPT = 200  # looks of a release at most; the first and the last of a step are kept beyond that
@@ -154,9 +156,9 @@ def keep_look(store: Store, model: str, began: int, plan: Plan, look: Look) -> N
     except StoredDataDamaged:
         before = None
     looks = before.looks if before else ()
-    if looks and look.time <= looks[-1].time:
+    if not is_newer(look, looks):
         return
-    kept = _thinned((*looks, look))
+    kept = thinned((*looks, look), KEPT, _within_its_step)
     left_out = (before.left_out if before else 0) + len(looks) + 1 - len(kept)
     store.write(_key(model, began), _bytes(Record(plan=plan, looks=kept, left_out=left_out)))
 
@@ -167,26 +169,12 @@ def release_record(store: Store, model: str, began: int) -> Record | None:
     Raises:
         StoredDataDamaged: it cannot be read.
     """
-    try:
-        return Record.model_validate_json(store.read(key := _key(model, began)))
-    except KeyError:
-        return None
-    except ValidationError:
-        raise StoredDataDamaged(
-            f"What the looks at this release showed cannot be read ({key}): restore it from a copy of the store, or delete it. "
-            "What was decided stands in the ledger."
-        ) from None
+    return read_record(store, _key(model, began), Record, "this release")
 
 
-def _thinned(looks: tuple[Look, ...]) -> tuple[Look, ...]:
-    """The same without as many as are too many, those first that stand closest between their neighbours; never the ends of a step."""
-    kept = list(looks)
-    while len(kept) > KEPT:
-        inner = [at for at in range(1, len(kept) - 1) if kept[at - 1].step == kept[at].step == kept[at + 1].step]
-        if not inner:
-            break
-        del kept[min(inner, key=lambda at: kept[at + 1].time - kept[at - 1].time)]
-    return tuple(kept)
+def _within_its_step(looks: Sequence[Look], at: int) -> bool:
+    """Whether a look is no end of its step: the ends stay."""
+    return looks[at - 1].step == looks[at].step == looks[at + 1].step
 
 
 def _bytes(record: Record) -> bytes:
