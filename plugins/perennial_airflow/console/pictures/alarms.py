@@ -8,7 +8,9 @@ from typing import Any
 from perennial.incidents.kinds import KINDS, Kind
 from perennial.views.incidents import MonthOfAlarms
 
-COLOURS = ("#2e6fb7", "#c2571a", "#3f8f5f", "#8a5cb8", "#b8860b", "#c04a6b", "#5b7c99", "#7d6b57")  # one for each kind, on light and dark
+COLOURS = (  # one for each kind, on light and dark
+    "#2e6fb7", "#c2571a", "#3f8f5f", "#8a5cb8", "#b8860b", "#c04a6b", "#5b7c99", "#7d6b57", "#2f9aa0", "#9a9a2f", "#a0522d",
+)  # fmt: skip
 
 
 def option(months: Sequence[MonthOfAlarms]) -> dict[str, Any]:

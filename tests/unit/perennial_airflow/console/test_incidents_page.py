@@ -12,6 +12,7 @@ import pytest
 
 from perennial.counted import spent
 from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import KINDS
 from perennial.store import FolderStore
 from perennial.views.incidents import MonthOfAlarms
 from perennial_airflow.console.pictures import alarms
@@ -136,3 +137,11 @@ def test_the_picture_stacks_kinds_by_month() -> None:
 def test_a_time_span_has_its_two_largest_units(seconds: float, words: str) -> None:
     """MN-11: A short one is in seconds."""
     assert spent(seconds).replace("\u00a0", " ") == words
+
+
+def test_every_kind_of_incident_has_a_bar_of_its_own() -> None:
+    """MN-18: Also the kinds that came last: a picture without a colour for one would be no page at all."""
+    month = MonthOfAlarms(month="2026-11", alarms=dict.fromkeys(KINDS, 1))
+    bars = alarms.option([month])["series"]
+    assert [bar["name"] for bar in bars] == list(KINDS)
+    assert len({bar["itemStyle"]["color"] for bar in bars}) == len(KINDS) == len(alarms.COLOURS)
