@@ -16,7 +16,7 @@ from . import filled
 from .conftest import PREFIX, Shown
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
-QUESTIONS = ("/run.json", "/models/{name}/served-at.json", "/models/{name}/prediction.json")  # documents that need one
+QUESTIONS = ("/run.json", "/explain-run.json", "/models/{name}/served-at.json", "/models/{name}/prediction.json")  # documents that need one
 WIDTHS = (1280, 390)  # px
 BLANK = "/started"  # a page of the server that is none of the console
 BORDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -12,16 +12,17 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_roll_back_is_two_clicks_from_a_models_page(shown: Shown, page: browsers.Page) -> None:
-    """SE-11: The button says to which version it goes back; a reason is asked for, and Airflow is asked as the person, with the reason.
+    """SE-11: The button says to which version it goes back, in an experiment to the champion; a reason is asked for, and Airflow is asked
+    as the person, with it.
     Once the question is closed the page follows what happens again."""
     before = len(shown.told("/started"))
     page.go(f"{shown.address}{PREFIX}/models/{filled.ENDED}")
-    page.click(f"button[data-dag='{filled.ENDED}_rollback']", "Roll back to version 1")
+    page.click(f"button[data-dag='{filled.ENDED}_rollback']", "Roll back to version 2")
     page.type("It feels wrong.")
     page.click("#yes")
     page.see("Started: manual__1", "#said")
     (started,) = shown.told("/started")[before:]
-    assert (started["dag"], started["conf"]) == (f"{filled.ENDED}_rollback", {"version": 1, "reason": "It feels wrong."})
+    assert (started["dag"], started["conf"]) == (f"{filled.ENDED}_rollback", {"version": 2, "reason": "It feels wrong."})
     page.run("window.asks = window.fetch")
     page.run("window.fetch = (address, ...more) => { window.again = String(address); return window.asks(address, ...more); }")
     page.click("#no")
