@@ -187,7 +187,7 @@ def test_a_model_of_the_platform_does_not_learn_from_a_project_s_rows(named):
     assert "digits" not in discovery.models()
     assert sentences()[0] == (
         "The model digits is broken: its dataset digits is hidden by another of that name: rename one of them "
-        "(perennial_models/digits/spec.py, line 6). Mend that file; all others go on without it."
+        "(perennial_models/digits/spec.py, line 8). Mend that file; all others go on without it."
     )
     assert "flight_delays" in discovery.models()
 
