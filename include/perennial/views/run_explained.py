@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from perennial.errors import PerennialError, StoredDataDamaged, UnknownName
+from perennial.errors import PerennialError, UnknownName
 from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
@@ -23,10 +23,10 @@ from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import registration
 from perennial.lineage.releases import releases
 from perennial.lineage.trainings import verdict_key
-from perennial.lineage.version_folder import read_manifest
 from perennial.store import Store
 from perennial.views.run_faults import Fault, GateCheck, fault_of
 from perennial.views.run_story import AGAINST, RunRecord, TaskEnd, word_of
+from perennial.views.version import manifest_or_none
 from perennial.views.view import View
 
 CONSOLE = "/perennial"  # below Airflow's address
@@ -50,6 +50,7 @@ OF_MANIFEST = {
     "lock_digest": "packages",
     "seed": "seed",
 }
+GONE = "is not in the store any more: on what it was trained is not known in full."  # a version's folder
 SHOWN = 8  # incidents and files at most
 LATER = timedelta(minutes=2)  # after the end of a run, in which its incidents may still open
 UNREADABLE = "unreadable"  # kind of a run that was started by one of a DAG that whoever asks may not read
@@ -96,7 +97,7 @@ def explained(store: Store, run: RunRecord, ends: Sequence[TaskEnd], *, model: s
     untold: list[str] = []
     results = {end.name: dict(end.result) for end in ends if end.result and word_of(end) not in ("Not reached", "Waiting")}
     digest = next((str(result["digest"]) for result in results.values() if result.get("digest")), "")
-    manifest = _manifest(store, model, digest, untold) if digest else None
+    manifest = manifest_or_none(store, model, digest, untold, GONE) if digest else None
     checks = _checks(store, model, digest) if digest and "register" in results else []
     decisive = _decisive(ends)
     return Explanation(
@@ -121,7 +122,7 @@ def explained_version(store: Store, model: str, number: int, airflow_trouble: st
     if not digest:
         raise UnknownName(f"{model} has no version {number}: `perennial show versions {model}` lists those it has.")
     untold = [airflow_trouble, "Who or what started the run, and how each of its tasks went, is in Airflow alone."]
-    manifest = _manifest(store, model, digest, untold)
+    manifest = manifest_or_none(store, model, digest, untold, GONE)
     return Explanation(
         why=tuple(_of_manifest(store, model, manifest)) if manifest else (),
         inputs={"version folder": digest, **(_inputs_of(manifest) if manifest else {})},
@@ -301,16 +302,6 @@ def _began(store: Store, model: str, number: int) -> int | None:
 
 
 # -- small readers ---------------------------------------------------------------------------------------------------------
-
-
-def _manifest(store: Store, model: str, digest: str, untold: list[str]) -> Manifest | None:
-    try:
-        return read_manifest(store, model, digest)
-    except UnknownName:
-        untold.append(f"The folder of {digest[:12]} is not in the store any more: on what it was trained is not known in full.")
-    except StoredDataDamaged as error:
-        untold.append(str(error))
-    return None
 
 
 def _checks(store: Store, model: str, digest: str) -> list[GateCheck]:

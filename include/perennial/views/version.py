@@ -122,7 +122,7 @@ def version_view(store: Store, name: str, which: str) -> VersionView:
 def view_of_line(store: Store, row: ModelRow, line: VersionLine) -> VersionView:
     """All about the version of a line."""
     name, digest, damage = row.name, line.digest, [line.damage] if line.damage else []
-    manifest = _manifest(store, name, digest, damage)
+    manifest = manifest_or_none(store, name, digest, damage, "is not in the store: what it was trained on is not known any more.")
     record = _document(store, f"{key(name, digest)}/training.json", damage)
     evaluation = _document(store, evaluation_key(name, digest), damage)
     test = part_of(evaluation, "parts", "test")
@@ -171,11 +171,12 @@ def slices_of(measured: Mapping[str, Any]) -> tuple[tuple[Slice, ...], int]:
     return tuple(shown), more
 
 
-def _manifest(store: Store, name: str, digest: str, damage: list[str]) -> Manifest | None:
+def manifest_or_none(store: Store, name: str, digest: str, damage: list[str], gone: str) -> Manifest | None:
+    """What a version was made of; where that cannot be read a sentence is added to the damage: `gone` where its folder is not there."""
     try:
         return read_manifest(store, name, digest)
     except UnknownName:
-        damage.append(f"The folder of {digest[:12]} is not in the store: what it was trained on is not known any more.")
+        damage.append(f"The folder of {digest[:12]} {gone}")
     except StoredDataDamaged as error:
         damage.append(str(error))
     return None

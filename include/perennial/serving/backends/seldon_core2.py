@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
-from perennial.serving.aside import Aside
 from perennial.serving.backends import seldon_v2
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.observation import KeptInStore, add_in_store
 from perennial.serving.backends.prometheus import Prometheus
+from perennial.serving.backends.without_aside import WithoutAside
 from perennial.serving.backends.written_route import MODEL, name_of, read_route
-from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -31,7 +29,7 @@ MUST_NOT = re.compile(r"Version \d+ of \S+ must not serve\..*", re.DOTALL)  # wh
 _POLL_SECONDS = 0.2
 
 
-class Core2Backend:
+class Core2Backend(WithoutAside):
     """Versions as Models that an Experiment shares the traffic among."""
 
     def __init__(self, settings: Settings) -> None:
@@ -69,16 +67,6 @@ class Core2Backend:
             if time.monotonic() >= deadline:
                 raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}.")
             time.sleep(_POLL_SECONDS)
-
-    def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
-        """See `Backend.replay`: not here, where a mesh that is not ours hands on whatever headers callers send."""
-        del model, version, rows
-        return None
-
-    def aside(self, model: ModelSpec, version: int) -> Aside | None:
-        """See `Backend.aside`: not here, as for `replay`."""
-        del model, version
-        return None
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """See `Backend.observe`. The counters are those of our runtime in each server: what was cut off on the way there is not in them."""

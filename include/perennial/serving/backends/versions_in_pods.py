@@ -14,14 +14,13 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
-from perennial.serving.aside import Aside
 from perennial.serving.backends import served_pods
 from perennial.serving.backends.kubernetes_api import KubernetesApi
 from perennial.serving.backends.observation import add_in_store
 from perennial.serving.backends.prometheus import STALE_SECONDS, Prometheus
 from perennial.serving.backends.server_pod import PORT
+from perennial.serving.backends.without_aside import WithoutAside
 from perennial.serving.backends.written_route import MODEL, VERSION
-from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -37,7 +36,7 @@ _SILENT_PROBES = 5  # in a row that no version answers: the model is off the gat
 _VERSION_HEADER = "x-perennial-version"  # every answer of a server has it
 
 
-class VersionsInPods:
+class VersionsInPods(WithoutAside):
     """The part of a backend that looks at pods, counts and answers."""
 
     OBJECT: ClassVar[str]  # kind of the object that holds the model's route
@@ -82,16 +81,6 @@ class VersionsInPods:
                     f"Version {version} of {model.name} is ready and gets no request after {seconds:g} s: {last_answer}. "
                     f"Look at {self.operator} and at the ingress behind {probe.url}."
                 )
-
-    def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
-        """See `Backend.replay`: not here, where a mesh that is not ours hands on whatever headers callers send."""
-        del model, version, rows
-        return None
-
-    def aside(self, model: ModelSpec, version: int) -> Aside | None:
-        """See `Backend.aside`: not here, as for `replay`."""
-        del model, version
-        return None
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """See `Backend.observe`. What was cut off or came too late on the way to a pod is not seen here: pods count what they answered."""
