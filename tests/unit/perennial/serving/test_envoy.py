@@ -195,6 +195,19 @@ def test_evidence_holds_predictions_only():
     assert not [name for name in asked["else"] if "-aside" not in name]
 
 
+@pytest.mark.parametrize("salt", [None, "s"])
+def test_who_names_a_version_gets_no_other(salt):
+    """SE-08: A prediction that another version may answer is only one that names none, in an experiment too."""
+    unnamed = {"name": envoy.VERSION_WANTED, "present_match": True, "invert_match": True}
+    shared = 0
+    for entry in table(Route({1: 5000, 2: 5000}, None, DIGESTS, champion=1, salt=salt)):
+        is_prediction = entry["route"]["prefix_rewrite"].endswith(("/predictions", "/infer", "/ModelInfer"))
+        if is_prediction and not entry["route"].get("cluster", "").endswith("-aside"):
+            shared += 1
+            assert unnamed in entry["match"]["headers"]
+    assert shared >= 6
+
+
 def test_no_server_is_taken_away_for_what_it_answers():
     """SE-12: No cluster ejects its server: health checks alone say whether it is there."""
     for cluster in envoy.clusters([served(Route({1: 5000, 2: 5000}, None, DIGESTS))]):
