@@ -72,9 +72,9 @@ class Readings:
 
 def test_the_reader_of_cassandra_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-01: Against a double of the driver: every reading once, day by day, killed before writes in turn; one that is
-    written later than the example allows is not seen."""
+    written later than the example allows, to a day that was read, is not seen."""
     shown = _shown("PlainTextAuthProvider")
-    begin = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(days=3)
+    begin = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
     plant = Readings(begin, 60)
     cluster, auth, query, file = (ModuleType(name) for name in ("cassandra.cluster", "cassandra.auth", "cassandra.query", "readings"))
     cluster.Cluster = plant.cluster  # type: ignore[attr-defined]
