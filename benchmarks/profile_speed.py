@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from costs import Cost, measure, middle
 
 NUMBERS = [
     *("scheduled_minutes", "dep_delay", "arr_delay", "air_time", "distance", "temp", "dewp", "humid", "wind_dir", "wind_speed", "precip"),
@@ -38,17 +37,8 @@ COPIES = 5  # of each column in the wide table
 REFERENCE_ROWS = 100_000
 CHEAP = ("nannyml", "frouros")
 PEERS = ("frouros", "nannyml", "deepchecks", "alibi-detect", "whylogs", "evidently")
-PEER_SECONDS = 1800.0
 OURS, ONE_BLOCK, FLOOR = "ours", "ours, one block", "decode"
 PREPARE, PARTS, PAIR, INSTALL = "prepare", "parts", "pair", "install"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a process took."""
-
-    seconds: float
-    gigabytes: float
 
 
 # ---- the table
@@ -173,34 +163,6 @@ def child(arguments: Sequence[str]) -> None:
 def itself(what: str, folder: str, name: str) -> list[str]:
     """The command of a child. Whatever needs memory runs in one: a process inherits its parent's peak."""
     return [sys.executable, __file__, "--child", what, folder, name]
-
-
-def measure(command: Sequence[str], seconds: float = PEER_SECONDS) -> Cost | str:
-    """What a process takes, or why that cannot be told."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        ended, deadline = 0, time.monotonic() + seconds
-        while not ended and time.monotonic() < deadline:
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
-            time.sleep(0.05)
-        if not ended:
-            process.kill()
-            os.wait4(process.pid, 0)
-            process.returncode = -9
-            return f"ended after {seconds:.0f} s without a result"
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
-            return f"failed with code {process.returncode}: {lines[-1][:150] if lines else 'no word'}"
-        return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6)
-
-
-def middle(found: Sequence[Cost | str]) -> Cost | str:
-    """The run of middle CPU seconds, the cheaper of two; what went wrong if any did."""
-    wrong = [cost for cost in found if isinstance(cost, str)]
-    costs = sorted((cost for cost in found if isinstance(cost, Cost)), key=lambda cost: cost.seconds)
-    return wrong[0] if wrong else costs[(len(costs) - 1) // 2]
 
 
 def measure_peer(peer: str, folder: Path, name: str, repeat: int) -> Cost | str:
