@@ -1,8 +1,8 @@
 """What a process costs: CPU seconds, peak memory and seconds, side by side with others.
 
-A benchmark names its ways of doing the same work, each the command of a process: `by_turns` runs them one after the other, round by round, and
-`show` prints the middle figures with the ratio to the first way (the middle of the ratios within the rounds). `interpreter` names the Python
-of another checkout: with it a benchmark measures the code of today beside that of before.
+A benchmark names its ways of doing the same work, each the command of a process: `by_turns` runs them one after the other, round by
+round, and `show` prints the middle figures with the ratio to the first way (the middle of those within the rounds). `interpreter` names
+the Python of another checkout: with it a benchmark measures the code of today beside that of before.
 
     ways = {"before": [interpreter(other), __file__, "--child", ...], "now": [interpreter(), __file__, "--child", ...]}
     show(by_turns(ways, rounds=3))
@@ -75,7 +75,7 @@ def middle(found: Sequence[Cost | str]) -> Cost | str:
 def by_turns(
     ways: Mapping[str, Sequence[str]], rounds: int = 3, before: Callable[[str], object] | None = None
 ) -> dict[str, list[Cost | str]]:
-    """What each way took in each round; all take their turn before the next round begins. `before` is called with a way's name before it."""
+    """What each way took in each round; all take a turn before the next round begins. `before` is called with a way's name before it."""
     found: dict[str, list[Cost | str]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, command in ways.items():
@@ -100,6 +100,5 @@ def show(found: Mapping[str, Sequence[Cost | str]]) -> None:
         if isinstance(cost, str):
             print(f"| {name} | {cost} | | | |")
         else:
-            print(
-                f"| {name} | {cost.seconds:.3g} | {'' if of_first is None else f'{of_first:.2f}'} | {cost.gigabytes:.2f} | {cost.elapsed:.3g} |"
-            )
+            told = "" if of_first is None else f"{of_first:.2f}"
+            print(f"| {name} | {cost.seconds:.3g} | {told} | {cost.gigabytes:.2f} | {cost.elapsed:.3g} |")
