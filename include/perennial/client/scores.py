@@ -118,7 +118,7 @@ def _by_gateway(here: Connection, spec: ModelSpec, frame: pandas.DataFrame, numb
     from perennial.stages._versions import as_logged
 
     dataset = discovery.dataset_of(spec)
-    inputs = as_logged(here.store, spec, dataset, Ledger(here.store, spec.name).entries()[-1:]).inputs
+    inputs = as_logged(here.store, spec, dataset, Ledger(here.store, spec.name).newest(1)).inputs
     if spec.joins:  # the server finds what they bring where the frame has their keys instead
         inputs = tuple(dict.fromkeys((*inputs, *(name for join in spec.joins for name in join.key), dataset.time_column)))
     rows = request_rows(spec, frame, inputs)

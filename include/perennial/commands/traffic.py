@@ -38,7 +38,7 @@ def run(settings: Settings, store: Store, *, model: str, first: datetime, last: 
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
-    callers = as_logged(store, spec, dataset, Ledger(store, model).entries()[-1:])
+    callers = as_logged(store, spec, dataset, Ledger(store, model).newest(1))
     load = send(settings, spec, rows_as_calls(store, callers, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
     if not load.requests:
         raise UnknownName(

@@ -7,7 +7,8 @@ by comparing it with what was noted elsewhere. `release` and `rollback` note eac
 tag `ledger` of the version that it ended for; what was written after the newest of these notes is not covered.
 
 Beside it `views/ledger/<model>` holds the number of an entry, from which the newest is found without listing them all, and
-`views/entries/<model>/<number>.json` a line of each of 500 entries, from which is read what served when. They may be deleted at any time.
+`views/entries/<model>/<number>.json` a line of each of 500 entries, from which is read what served when and which versions there were.
+They may be deleted at any time. `entries` and `verify` alone read every entry.
 
     >>> from perennial.lineage.ledger import Ledger
     >>> from perennial.store import open_store
@@ -27,6 +28,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -179,6 +181,14 @@ class Ledger:
         number = self._last_number()
         return iter(()) if number is None else (self._read(seq) for seq in range(number, -1, -1))
 
+    def newest(self, count: int) -> list[Entry]:
+        """At most so many of the newest entries, newest first; the others are not read. Raises StoredDataDamaged as `newest_first` does."""
+        return list(islice(self.newest_first(), count))
+
+    def about(self, version: int) -> Iterator[Entry]:
+        """The entries about a version, newest first, each read when it is asked for. Raises StoredDataDamaged as `lines` does."""
+        return (self._read(line.seq) for line in self.lines() if line.version == version)
+
     def lines(self) -> list[Line]:
         """A line of each entry, newest first. Raises StoredDataDamaged at an entry that is not noted and cannot be read."""
         number = self._last_number()
@@ -188,6 +198,10 @@ class Ledger:
             known = {line.seq for line in lines}
             self._read(next(seq for seq in range(number + 1) if seq not in known))  # says that it is missing
         return lines
+
+    def digests(self) -> dict[int, str]:
+        """The content address of every version that an entry is about. Raises StoredDataDamaged as `lines` does."""
+        return {line.version: line.digest for line in reversed(self.lines())}
 
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""

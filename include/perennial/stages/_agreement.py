@@ -59,7 +59,7 @@ def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
         StoredDataDamaged: an entry cannot be read.
         ServiceUnreachable: MLflow does not answer.
     """
-    digests = {number: digest for entry in ledger.entries() for number, digest in entry.versions.items()}
+    digests = ledger.digests()
     versions = registry.versions(ledger.model)  # after the ledger: what was released meanwhile is in both
     return [*lost(registry, ledger.model, digests, versions), *moved(registry, ledger, versions)]
 

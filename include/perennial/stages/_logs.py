@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
 from perennial.monitoring.outcomes import collect_outcomes
@@ -19,6 +17,6 @@ def take_in(store: Store, spec: ModelSpec, dataset: DatasetSpec) -> tuple[Collec
 
     Predictions come first: an outcome that a caller could send after its answer then seldom waits for its prediction.
     """
-    logged = as_logged(store, spec, dataset, list(islice(Ledger(store, spec.name).newest_first(), RECENT)))
+    logged = as_logged(store, spec, dataset, Ledger(store, spec.name).newest(RECENT))
     predictions = collect_predictions(store, logged, dataset, Table(store, predictions_name(spec.name)))
     return predictions, collect_outcomes(store, spec, Table(store, outcomes_name(spec.name)))

@@ -45,8 +45,9 @@ class Traffic:
     def __post_init__(self) -> None:
         self.predicted = Table(self.store, predictions_name(self.spec.name))
         self.happened = Table(self.store, outcomes_name(self.spec.name))
-        self.entries: list[Entry] = Ledger(self.store, self.spec.name).entries()
-        self.digests = {number: digest for entry in self.entries for number, digest in entry.versions.items()}
+        ledger = Ledger(self.store, self.spec.name)
+        self.last: Entry | None = ledger.last()
+        self.digests = ledger.digests()
         self.days: dict[date, int] = {}  # predictions of each day of event time
         self.newest = datetime.min  # newest event time
         self.damaged: tuple[SetAside, ...] = ()

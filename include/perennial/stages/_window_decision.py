@@ -44,7 +44,7 @@ def decide(traffic: Traffic, inbox: Inbox, incidents: Incidents, window: Window,
 
 def _evidence(traffic: Traffic, inbox: Inbox, incidents: Incidents, findings: Findings, newest_data: Snapshot | None) -> policy.Evidence:
     store, model = traffic.store, traffic.spec.name
-    champion = traffic.entries[-1].champion if traffic.entries else None
+    champion = traffic.last.champion if traffic.last else None
     family = frozenset[int]() if champion is None else kin(store, model, traffic.digests, champion)
     version = findings.judged.version
     last = last_training(store, model)

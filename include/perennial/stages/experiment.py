@@ -15,7 +15,6 @@ import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from itertools import islice
 
 from pydantic import ValidationError
 
@@ -229,7 +228,7 @@ class Experiment(Release):
     def known(self) -> KnownExperiment:
         """The facts with which a look begins: those of the ledger."""
         facts = super().known()
-        begun = (entry for entry in islice(self.ledger.newest_first(), REMEMBERED) if entry.kind == "experiment")
+        begun = (entry for entry in self.ledger.newest(REMEMBERED) if entry.kind == "experiment")
         return KnownExperiment(
             facts.spec,
             facts.last,
@@ -265,7 +264,7 @@ class Experiment(Release):
 
         begun, parts = entries[0], parts_of(entries)
         metric, dataset = plan_of(begun).metric, discovery.dataset_of(self.spec)
-        spec = as_logged(self.store, self.spec, dataset, list(islice(self.ledger.newest_first(), RECENT)))
+        spec = as_logged(self.store, self.spec, dataset, self.ledger.newest(RECENT))
         more = ["unit", *columns_of([metric], spec.inputs)]
         answers = answers_since(self.store, spec, dataset, Table, parts[0].since, more)
         assert begun.salt is not None

@@ -108,9 +108,11 @@ def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Ent
             f"The newest data of {spec.name} are not fitted to: {broken.sentence} "
             f"Correct the feed, or say in the incident {broken.id} that the change is known."
         )
-    entries = Ledger(store, spec.name).entries()
-    family = kin(store, spec.name, {n: digest for entry in entries for n, digest in entry.versions.items()}, last.champion)
-    back = next((e for e in reversed(entries) if e.kind in AGAINST and e.version in family and e.version != last.champion), None)
+    ledger = Ledger(store, spec.name)
+    family = kin(store, spec.name, ledger.digests(), last.champion)
+    back = next(
+        (line for line in ledger.lines() if line.kind in AGAINST and line.version in family and line.version != last.champion), None
+    )
     undone = registry.version(spec.name, back.version) if back else None
     if back and undone and undone.tags.get(RECALIBRATES):
         return (

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 from perennial import discovery
@@ -246,8 +245,8 @@ class Release:
 
     def _history(self, version: int) -> History:
         newest = None
-        for entry in self.ledger.newest_first():
-            if entry.version == version and (entry.kind not in OF_EXPERIMENTS or entry.lost):
+        for entry in self.ledger.about(version):
+            if entry.kind not in OF_EXPERIMENTS or entry.lost:
                 newest = newest or entry
                 if entry.against:
                     return History(newest, entry)
@@ -273,7 +272,7 @@ class Release:
         from perennial.data.tables import Table
 
         dataset = discovery.dataset_of(self.spec)
-        spec = as_logged(self.store, self.spec, dataset, list(islice(self.ledger.newest_first(), RECENT)))
+        spec = as_logged(self.store, self.spec, dataset, self.ledger.newest(RECENT))
         log = (self.store, spec, dataset, Table, question.since, question.candidate, question.champion)
         if isinstance(question, ExplainSplit):
             return replace(known, split_reason=why_split(*log))

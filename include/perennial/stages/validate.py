@@ -149,8 +149,7 @@ def settle(inbox: Inbox, store: Store, model: str) -> Request | None:
 
 def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manifest) -> Training:
     """A training as the retraining policies see it."""
-    entries = Ledger(store, manifest.model).entries()
-    number = next((n for entry in reversed(entries) for n, d in entry.versions.items() if d == digest), None)
+    number = next((line.version for line in Ledger(store, manifest.model).lines() if line.digest == digest), None)
     name = f"candidate {digest[:12]}" if number is None else f"version {number}"
     newest = newest_trained(served_with(Snapshot(dataset, manifest.snapshot, store), manifest), manifest)
     return Training(name, manifest.snapshot, manifest.code_digest, newest, manifest.labels.snapshot if manifest.labels else None)

@@ -122,7 +122,7 @@ def model_view(store: Store, name: str) -> ModelView:
     damage: list[str] = []
     decisions: tuple[Decision, ...] = ()
     try:
-        decisions = tuple(map(decision_of, islice(Ledger(store, name).newest_first(), DECISIONS)))
+        decisions = tuple(map(decision_of, Ledger(store, name).newest(DECISIONS)))
     except StoredDataDamaged as error:
         damage.append(str(error))
     windows = tuple(timeline(store, name, WINDOWS, damage))

@@ -139,7 +139,7 @@ def digest_of(store: Store, model: str, number: int) -> str:
     """The content address of a version, by its registration, else by the ledger; empty if neither knows the number."""
     if known := registration(store, model, number):
         return known.digest
-    return next((entry.versions[number] for entry in reversed(Ledger(store, model).entries()) if number in entry.versions), "")
+    return Ledger(store, model).digests().get(number, "")
 
 
 def _decisive(ends: Sequence[TaskEnd]) -> TaskEnd | None:

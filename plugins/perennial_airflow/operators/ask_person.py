@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -181,10 +182,11 @@ class AskMayStart(AskOfRelease):
         """
         version, said = self._which(context)
         try:
-            entries = Ledger(open_store(Settings.from_environment().store), self.model).entries()
+            ledger = _ledger(self.model)
+            decided = next((entry for entry in ledger.about(version) if entry.candidate is None), None)
+            newest = _newest(ledger)
         except PerennialError as error:
             give_up(self, str(error))
-        decided = next((entry for entry in reversed(entries) if entry.version == version and entry.candidate is None), None)
         if decided and self.again != "True":
             end = decided.kind.replace("_", " ")
             skip(
@@ -194,7 +196,7 @@ class AskMayStart(AskOfRelease):
             )
         self.subject = f"May version {version} of {self.title} take traffic?"
         self.body = "\n\n".join(filter(None, (plain(said), self.steps)))
-        self._wait(context, _newest(entries))
+        self._wait(context, newest)
 
     def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The version, what to do with it, and who said so."""
@@ -265,7 +267,7 @@ class AskPromoteOrRollBack(AskOfRelease):
             skip(self, "The evidence settled it: nobody needs to be asked.")
         self._choose_words()
         try:
-            asked = _newest(_ledger(self.model).entries())
+            asked = _newest(_ledger(self.model))
         except PerennialError as error:
             give_up(self, str(error))
         self._wait(context, asked)
@@ -307,15 +309,16 @@ def _ledger(model: str) -> Ledger:
     return Ledger(open_store(Settings.from_environment().store), model)
 
 
-def _newest(entries: Sequence[Entry]) -> str:
-    return str(entries[-1].seq if entries else -1)
+def _newest(ledger: Ledger) -> str:
+    last = ledger.last()
+    return str(last.seq if last else -1)
 
 
 def _since(model: str, version: int, asked: str) -> tuple[Entry | None, bool]:
     """The newest entry on a version that was written after a question about it, and whether the ledger ends with it."""
-    entries = _ledger(model).entries()
-    entry = next((entry for entry in reversed(entries) if entry.seq > int(asked) and entry.version == version), None)
-    return entry, entry is not None and entry is entries[-1]
+    since = list(takewhile(lambda entry: entry.seq > int(asked), _ledger(model).newest_first()))
+    entry = next((entry for entry in since if entry.version == version), None)
+    return entry, entry is not None and entry is since[0]
 
 
 def _settled(entry: Entry) -> str:

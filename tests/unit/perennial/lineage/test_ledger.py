@@ -628,6 +628,24 @@ def test_lines_are_read_from_notes_and_are_those_of_the_entries(tmp_path, monkey
     assert write(ledger, after=7).seq == 8
 
 
+def test_who_asks_for_versions_or_one_of_them_reads_no_other_entry(tmp_path, monkeypatch):
+    """OP-10, SC-03: The versions' addresses are known without reading an entry; of a version its own entries are read, newest first, and
+    of the newest entries as many as are asked for."""
+    ledger, read = Ledger(FolderStore(str(tmp_path)), "m"), Ledger._read
+    for place in range(30):
+        write(ledger, KINDS[place % 3], place // 3 + 1, place - 1 if place else None)
+    entries, count = ledger.entries(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_read", lambda self, seq: (count.append(seq), read(self, seq))[1])
+        assert ledger.digests() == {number: digest for entry in entries for number, digest in entry.versions.items()}
+        assert count == []
+        assert list(ledger.about(4)) == entries[11:8:-1]
+        assert count == [11, 10, 9]
+        assert list(ledger.about(99)) == []
+        assert ledger.newest(2) == entries[:27:-1]
+        assert count == [11, 10, 9, 29, 28]
+
+
 @pytest.mark.parametrize(
     ("kind", "weights", "told"),
     [("started", {}, {3: 10_000}), ("weights", {1: 9_000, 2: 1_000, 3: 0}, {1: 9_000, 2: 1_000}), ("retired", {}, {})],
