@@ -17,6 +17,7 @@ The rule is written three times, here for one value and for DuckDB, in `data/wal
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
 _OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
 WITHOUT_OFFSET, WITH_OFFSET = f"{_DAY}(?:{_TIME})?", f"{_DAY}{_TIME}{_OFFSET}"
+_PLAIN = re.compile(rf"(?:(?!0000){_DAY}(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?)?\n)*")
 _EITHER = re.compile(f"{_DAY}(?:{_TIME}(?:{_OFFSET})?)?")
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 _FIRST_MOMENT, _LAST_MOMENT = "0001-01-02T00:00:00", "9999-12-30T23:59:59"  # any zone has a wall time for them
@@ -97,6 +99,20 @@ def wall_time(text: str, time_zone: str = UTC) -> datetime:
         return when.astimezone(zone(time_zone)).replace(tzinfo=None)
     except OverflowError:
         raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
+
+
+def are_plain(texts: Collection[object]) -> bool:
+    """Whether all are texts that mean what they mean to everybody: a day, or a time to the second, without an offset.
+
+    Whether there is such a day in the calendar is not looked at.
+
+    >>> are_plain(["2013-07-04", "2013-07-04 12:00"]), are_plain(["2013-07-04T12:00:00Z"]), are_plain([20130704])
+    (True, False, False)
+    """
+    if not {*map(type, texts)} <= {str}:
+        return False
+    joined = "".join(f"{text}\n" for text in texts)
+    return joined.count("\n") == len(texts) and _PLAIN.fullmatch(joined) is not None
 
 
 def moment(wall: datetime, time_zone: str = UTC) -> datetime:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,22 @@ class Signature:
         return frozenset(given.name for given in self.inputs)
 
     @cached_property
+    def in_order(self) -> tuple[str, ...]:
+        """The inputs, as they stand in the signature."""
+        return tuple(given.name for given in self.inputs)
+
+    @cached_property
+    def values_of(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """The values of the inputs in a row that has them all. Raises KeyError."""
+        names = self.in_order
+        return itemgetter(*names) if len(names) > 1 else lambda row: tuple(row[name] for name in names)
+
+    @cached_property
+    def plain(self) -> _PlainNumbers:
+        """Inputs that are numbers, and between which bounds they must be."""
+        return _PlainNumbers.of(self.inputs)
+
+    @cached_property
     def form(self) -> FileForm:
         """How names are read: as in the files of its dataset, or as usual."""
         return self.files or FileForm()
@@ -120,6 +138,34 @@ class Signature:
     def outer(self) -> frozenset[str]:
         """Fields that are no inputs, but have some inside."""
         return frozenset(way[0] for way in self.nested.values()) - self.names
+
+
+@dataclass(frozen=True)
+class _PlainNumbers:
+    """Inputs that are numbers, and between which bounds they must be: those of a row are checked at once."""
+
+    by_types: tuple[tuple[frozenset[type], tuple[str, ...]], ...]  # what their values may be, as JSON has them
+    names: tuple[str, ...]  # whole numbers first
+    whole: int  # how many these are
+    least: np.ndarray  # [numbers, 1]
+    most: np.ndarray
+
+    @staticmethod
+    def of(inputs: Sequence[Input]) -> _PlainNumbers:
+        """Those of a signature; one that may have some values only is looked at by itself."""
+        numbers = [given for kind in ("int", "float") for given in inputs if given.type == kind and given.values is None]
+        by_types: dict[frozenset[type], list[str]] = {}
+        for given in numbers:  # JSON knows one kind of number, and many callers write 2008.0
+            by_types.setdefault(frozenset({int, float, *([type(None)] if given.nullable else [])}), []).append(given.name)
+        largest = [math.nextafter(encoding.EXACT, 0) if given.type == "int" else np.finfo(np.float64).max for given in numbers]
+        least = [max(-most, -math.inf if given.min is None else given.min) for given, most in zip(numbers, largest, strict=True)]
+        most = [min(most, math.inf if given.max is None else given.max) for given, most in zip(numbers, largest, strict=True)]
+        return _PlainNumbers(
+            tuple((types, tuple(names)) for types, names in by_types.items()),
+            tuple(given.name for given in numbers),
+            sum(given.type == "int" for given in numbers),
+            *(np.array(each)[:, None] for each in (least, most)),
+        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +250,8 @@ def checked(
     """
     ignored: set[str] = set()
     faults: dict[str, str] = {}  # the first by what is wrong, in the order of their rows and fields
-    fitted, places = [], []
+    fitted: list[dict[str, Any]]
+    places: Sequence[int]
     found: dict[int, dict[str, Found]] = {}
     faults_of_meta: dict[str, str] = {}
     puid, event_time = _meta_or_fault(meta, signature, faults_of_meta, named)
@@ -213,21 +260,32 @@ def checked(
         if finder:
             found[place] = _found(place, row, signature, finder, event_time, faults)
 
-    for place, row in enumerate(rows):
-        if not isinstance(row, dict):
-            faults.setdefault("row", f"Row {place} is not an object of field names and values.")
-            continue
-        fitted.append(row if row.keys() == signature.names else _fitted(place, row, signature, ignored, faults, look))
-        places.append(place)
-    if signature.files:
-        _read_texts(fitted, signature.inputs, signature.files)
-    columns = {}
+    whole = _by_input(rows, signature)
+    if whole:
+        fitted, places = list(rows), range(len(rows))
+    else:
+        fitted, places = [], []
+        for place, row in enumerate(rows):
+            if not isinstance(row, dict):
+                faults.setdefault("row", f"Row {place} is not an object of field names and values.")
+                continue
+            fitted.append(row if row.keys() == signature.names else _fitted(place, row, signature, ignored, faults, look))
+            places.append(place)
+        whole = _by_input(fitted, signature)
+    if signature.files and _read_texts(fitted, signature.inputs, signature.files):
+        whole = _by_input(fitted, signature)
+    numbers = _plain_columns(whole, signature) if whole else {}
+    columns: dict[str, np.ndarray] = {}
     for given in signature.inputs:
-        present = [number for number, row in enumerate(fitted) if given.name in row] if faults else range(len(fitted))
+        if given.name in numbers:
+            columns[given.name] = numbers[given.name]
+            continue
+        present = range(len(fitted)) if whole else [number for number, row in enumerate(fitted) if given.name in row]
         if not present:
             continue
         try:
-            columns[given.name] = _column(given, [fitted[number][given.name] for number in present], signature)
+            values = whole[given.name] if whole else [fitted[number][given.name] for number in present]
+            columns[given.name] = _column(given, values, signature)
         except _Misfit as misfit:
             faults[f"value {given.name}"] = f"Row {places[present[misfit.place]]}: {given.name} {misfit.why}."
     faults |= faults_of_meta
@@ -242,6 +300,16 @@ class _Misfit(Exception):
 
     place: int  # in its column
     why: str  # as it is said of the field
+
+
+def _by_input(rows: Sequence[Any], signature: Signature) -> dict[str, tuple[Any, ...]]:
+    """The values of each input; nothing unless every row is an object of the inputs and nothing else."""
+    if {*map(type, rows)} != {dict} or {*map(len, rows)} != {len(signature.inputs)}:
+        return {}
+    try:
+        return dict(zip(signature.in_order, zip(*map(signature.values_of, rows), strict=True), strict=True))
+    except KeyError:
+        return {}
 
 
 def _rows(data: object, max_rows: int) -> list[Any]:
@@ -382,17 +450,39 @@ def _under_input_names(place: int, row: Mapping[str, Any], signature: Signature,
     return named
 
 
-def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: FileForm) -> None:
-    """Put the value that a text of a file's form means in its place; texts of text columns, and those that mean none, stay."""
+def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: FileForm) -> bool:
+    """Put the value that a text of a file's form means in its place; texts of text columns, and those that mean none, stay. Whether any is
+    another now."""
+    changed = False
     for given in inputs:
         if given.type in ("int", "float", "bool", "timestamp"):
             may_count = given.type == "timestamp"  # JSON's own values are as they are, but for times that count from 1970
             for row in rows:
                 if isinstance(value := row.get(given.name), str) or (may_count and value is not None):
-                    row[given.name] = json_value(value, given.type, form)
+                    row[given.name] = read = json_value(value, given.type, form)
+                    changed = changed or read is not value
+    return changed
 
 
-def _column(given: Input, values: list[Any], signature: Signature) -> np.ndarray:
+def _plain_columns(values: Mapping[str, tuple[Any, ...]], signature: Signature) -> dict[str, np.ndarray]:
+    """The columns of all numbers, where each of them is as it should be; nothing where one must be looked at closer."""
+    plain = signature.plain
+    if not plain.names:
+        return {}
+    for types, names in plain.by_types:
+        if not {*map(type, chain.from_iterable(values[name] for name in names))} <= types:
+            return {}
+    table = np.array([values[name] for name in plain.names], dtype=np.float64)  # null becomes NaN
+    unknown = np.isnan(table)
+    fits = (table >= plain.least) & (table <= plain.most)
+    fits[: plain.whole] &= table[: plain.whole] == np.floor(table[: plain.whole])
+    if not (fits | unknown).all() or np.count_nonzero(unknown) != sum(values[name].count(None) for name in plain.names):
+        return {}
+    table[: plain.whole] += 0.0  # -0.0 is the whole number 0
+    return dict(zip(plain.names, table, strict=True))
+
+
+def _column(given: Input, values: Sequence[Any], signature: Signature) -> np.ndarray:
     if kind := kind_of(given.type):
         return _cells(given, kind, values)
     (allowed, wanted), form = _TYPES[given.type], signature.files
@@ -420,7 +510,7 @@ def _column(given: Input, values: list[Any], signature: Signature) -> np.ndarray
     return _numbers(given, values)
 
 
-def _refuse_words(given: Input, values: list[Any], form: FileForm | None) -> None:
+def _refuse_words(given: Input, values: Sequence[Any], form: FileForm | None) -> None:
     """Raises _Misfit where a value is none of those that the input may have, or a text that means that there is no value."""
     if given.values is not None:
         for place, value in enumerate(values):
@@ -432,7 +522,7 @@ def _refuse_words(given: Input, values: list[Any], form: FileForm | None) -> Non
                 raise _Misfit(place, f"is {_short(value)}, a word for a missing value in the files of its dataset: send null")
 
 
-def _cells(given: Input, kind: ColumnKind, values: list[Any]) -> np.ndarray:
+def _cells(given: Input, kind: ColumnKind, values: Sequence[Any]) -> np.ndarray:
     """A column of a type that is no scalar; null is None."""
     made = []
     for place, value in enumerate(values):
@@ -445,7 +535,7 @@ def _cells(given: Input, kind: ColumnKind, values: list[Any]) -> np.ndarray:
     return cells(made)
 
 
-def _numbers(given: Input, values: list[Any]) -> np.ndarray:
+def _numbers(given: Input, values: Sequence[Any]) -> np.ndarray:
     column = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     known = np.array([value is not None for value in values]) if given.nullable else np.ones(len(values), dtype=bool)
     for fault, sentence in (
@@ -470,7 +560,7 @@ def _numbers(given: Input, values: list[Any]) -> np.ndarray:
     return column
 
 
-def _times(values: list[Any], signature: Signature) -> np.ndarray:
+def _times(values: Sequence[Any], signature: Signature) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     try:

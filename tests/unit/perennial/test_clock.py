@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial import clock
+from perennial import clock, encoding
 from perennial.data.wall_times import wall_times
 
 NEW_YORK, BERLIN, KOLKATA = "America/New_York", "Europe/Berlin", "Asia/Kolkata"
@@ -69,6 +70,18 @@ def by_value(text, zone):
         return None
 
 
+def by_column(text, zone):
+    """The rule for a column of a request, to the second: the text alone, which must not depend on what stands beside it."""
+    found = []
+    for beside in ([], [None], ["2013-07-04 12:00", "2013-07-04"]):
+        try:
+            found.append(encoding.times(np.array([*beside, text], dtype=object), zone)[-1].item())
+        except ValueError:
+            found.append(None)
+    assert found[0] == found[1] == found[2]
+    return found[0]
+
+
 def by_arrow(text, zone):
     """The rule for a column of a file."""
     try:
@@ -92,6 +105,7 @@ def test_one_rule_reads_times_everywhere(text, zone, wall):
     assert by_value(text, zone) == wanted
     assert by_arrow(text, zone) == wanted
     assert by_duckdb(text, zone) == wanted
+    assert by_column(text, zone) == (wanted and wanted.replace(microsecond=0))
 
 
 @given(
@@ -105,6 +119,7 @@ def test_any_moment_is_read_alike(when, zone):
     text = when.isoformat()
     wall = by_value(text, zone)
     assert (by_arrow(text, zone), by_duckdb(text, zone)) == (wall, wall)
+    assert by_column(text, zone) == wall.replace(microsecond=0)
     assert wall == (when if when.tzinfo is None else when.astimezone(clock.zone(zone)).replace(tzinfo=None))
 
 

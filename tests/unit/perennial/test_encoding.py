@@ -71,6 +71,35 @@ def test_steps_fill_one_interval_after_another() -> None:
     ]
 
 
+@given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6, unique=True), min_size=1, max_size=4), st.data())
+def test_steps_side_by_side_are_those_of_each(edges: list[list[float]], data: st.DataObject) -> None:
+    """SE-04: What one pass makes of many columns is bit for bit what the formula makes of each, in requests of one row and of many."""
+    parts = [Steps(f"n{place}", tuple(sorted(given))) for place, given in enumerate(edges)]
+    rows = data.draw(st.sampled_from([1, 3, 255, 256, 257, 600]))
+    pool = [float("nan"), float("inf"), 0.0, -0.0, *(edge for given in edges for edge in given)]
+    some = data.draw(st.lists(st.sampled_from(pool) | st.floats(-2e3, 2e3), min_size=7, max_size=7))
+    come = {part.column: np.resize(np.roll(some, place), rows) for place, part in enumerate(parts)}
+    wanted = []
+    for part in parts:
+        values, borders = np.where(np.isinf(come[part.column]), np.nan, come[part.column]), np.array(part.edges)
+        null = np.isnan(values)
+        passed = np.clip((np.where(null, borders[0], values)[:, None] - borders[:-1]) / np.diff(borders), 0, 1)
+        wanted.append(np.concatenate([passed, null[:, None]], axis=1).astype(np.float32))
+        assert part.encode(come).tobytes() == wanted[-1].tobytes()
+    after = Number("n0", 0.0, 1.0)
+    found = Encoder({"numbers": [*parts, after]}).encode(come)["numbers"]
+    assert found.tobytes() == np.concatenate([*wanted, after.encode(come)], axis=1).tobytes()
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers(-1, 3) | st.floats() | st.text(max_size=2), min_size=1), st.booleans())
+def test_a_category_is_known_by_its_name_in_any_company(values: list[object], is_typed: bool) -> None:
+    """DM-18: Each value has the place of its own name, whatever other values and types are in its column."""
+    part = Category("c", tuple(sorted({name for value in [*values[::2], True, 1, 0] if (name := text(value)) is not None})))
+    column = np.array([value for value in values if type(value) is float] or [1.0]) if is_typed else columns(c=values)["c"]
+    names = [text(value) for value in column.tolist()]
+    assert part.encode({"c": column})[:, 0].tolist() == [part.values.index(name) + 1 if name in part.values else 0 for name in names]
+
+
 def test_steps_have_equally_many_rows() -> None:
     """DM-04: Edges are quantiles; repeated ones fall together."""
     assert Steps.fit({"n": np.arange(101.0)}, "n", intervals=4).edges == (0, 25, 50, 75, 100)

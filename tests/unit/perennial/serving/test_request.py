@@ -403,6 +403,49 @@ def test_names_and_texts_of_a_request_are_read_as_in_files(row, means, ignored):
         assert (request.rows, request.ignored) == ([{**EMPTY, **means}], ignored)
 
 
+TOGETHER = [
+    {"name": "n", "type": "int", "nullable": True, "min": -3, "max": 9},
+    {"name": "any", "type": "int"},
+    {"name": "x", "type": "float", "nullable": True},
+    {"name": "y", "type": "float", "min": -0.5},
+    {"name": "k", "type": "int", "values": [1, 2]},
+]
+number = st.sampled_from(
+    [1, 2, 0, -0.0, -1, 3.0, 2**53, 2**53 - 1, -(2**53), 2**63, 1e300, -0.5, 0.25, 9, 10, -3, -4, None, True, "1", [1]]
+)
+plain_row = st.fixed_dictionaries(
+    {"n": st.sampled_from([None, -3, 9, 2.0]), "any": st.integers(-9, 9), "x": st.none() | st.floats(-1, 1), "y": st.floats(0, 1)}
+).map(lambda row: {**row, "k": 1})
+
+
+@given(
+    st.lists(plain_row, min_size=1, max_size=4), st.none() | st.tuples(st.sampled_from(["n", "any", "x", "y", "k"]), number), st.booleans()
+)
+def test_numbers_are_the_same_together_and_each_for_itself(rows, changed, reordered):
+    """SE-04, SC-07: What is checked in one pass over all numbers is bit for bit what each column gives alone; what does not fit is refused
+    with the same sentence, whichever way it takes."""
+    given = read_signature({"inputs": TOGETHER})
+    if changed:
+        rows[-1] = {**rows[-1], changed[0]: changed[1]}
+    if reordered:
+        rows[-1] = dict(reversed(rows[-1].items()))
+
+    def found():
+        try:
+            return {
+                name: (column.dtype, column.tolist(), column.tobytes()) for name, column in read_request(body(*rows), given).columns.items()
+            }
+        except BadRequest as refused:
+            return str(refused)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("perennial.serving.request._plain_columns", lambda *_: {})
+        alone = found()
+    together = found()
+    assert repr(together) == repr(alone)
+    assert isinstance(together, str) or list(together) == [each["name"] for each in TOGETHER]
+
+
 def test_the_parts_of_a_time_may_be_inputs_themselves():
     """DM-18: under their own name or another; they stay, and a caller who sends both parts alone is not told that the time is missing."""
     at = {"name": "at", "type": "timestamp"}

@@ -2,11 +2,14 @@
 
 import json
 import threading
+from datetime import timedelta
 
 import numpy as np
+import orjson
 import pytest
 
 from perennial.errors import StoreUnreachable
+from perennial.online_values import Found
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.segments import SegmentWriter
 from perennial.store import FolderStore
@@ -132,6 +135,27 @@ def test_a_prediction_line_says_all_that_monitoring_needs(tmp_path):
     assert "shadow" not in first
     assert third["shadow"] is True
     assert third["event_time"] == third["time"]
+
+
+def test_every_row_of_an_answer_has_its_own_line(tmp_path):
+    """SE-13: Whatever texts a row and an id have, and whatever joins found for some rows alone: each line is the JSON of its row."""
+    rows = [{"x": place, "word": 'line\nbreak " } { \u2028'} for place in range(3)]
+    scores = np.array([[0.1, 0.9], [1e-12, 1.0], [0.3333333333333333, 2 / 3]])
+    found = {1: {"depots": Found("found", age=timedelta(seconds=1.5))}, 2: {}}
+    log = PredictionLog(store := FolderStore(str(tmp_path)), "m", 7, linger_seconds=0)
+    log.record('"é', rows, scores, 1, body_bytes=20, found=found, unit="anna", trace="t", fallback="rule")
+    log.segments.close()
+    texts = [line for stored in store.list("predictions/m") for line in store.read(stored.key).splitlines()]
+    written = [json.loads(line) for line in texts]
+    assert [(line["id"], line["row"], line["scores"]) for line in written] == [
+        (f'"é-{place}', row, row_scores) for place, (row, row_scores) in enumerate(zip(rows, scores.tolist(), strict=True))
+    ]
+    assert [line.get("joined") for line in written] == [None, {"depots": {"state": "found", "age_seconds": 1.5}}, None]
+    assert [*written[1]] == [
+        "id", "model", "version", "time", "event_time", "ms", "unit", "trace", "fallback", "row", "scores", "joined",
+    ]  # fmt: skip
+    assert all((line["model"], line["version"], line["ms"]) == ("m", 7, 1.0) for line in written)
+    assert texts == [orjson.dumps(line) for line in written]  # once each, and nothing else
 
 
 def test_an_outcome_is_in_the_store_when_record_returns(tmp_path):
