@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -55,6 +56,46 @@ class UnknownLabels:
 ALL_KNOWN = UnknownLabels()
 
 
+@dataclass(frozen=True)
+class UnknownByDay:
+    """Label values of some rows that are not a class, counted by day, so that those of other rows can be added; None of no time."""
+
+    of: Counter[date | None] = field(default_factory=Counter)  # rows whose label column has a value
+    lost: Counter[tuple[date | None, str]] = field(default_factory=Counter)  # rows by day and value that is no class
+
+    @classmethod
+    def count(cls, values: np.ndarray | None, labels: np.ndarray, times: np.ndarray | None = None) -> UnknownByDay:
+        """Count those of some rows.
+
+        Args:
+            values: of the label's column, [rows]; None where there are no classes, or the dataset has no column of that name.
+            labels: what `features.label` made of the rows, [rows], NaN where it knows none.
+            times: event times, [rows]; without them all are of no day.
+        """
+        import numpy as np
+        import pandas as pd
+
+        if values is None:
+            return cls()
+        known = ~pd.isna(values)
+        lost = np.flatnonzero(known & np.isnan(np.asarray(labels, dtype=float)))
+        days = np.full(len(values), None) if times is None else times.astype("datetime64[D]").astype(object)
+        return cls(Counter(days[known].tolist()), Counter((days[place], str(values[place])) for place in lost))
+
+    def __add__(self, other: UnknownByDay) -> UnknownByDay:
+        return UnknownByDay(self.of + other.of, self.lost + other.lost)
+
+    def since(self, first: date | None = None) -> UnknownLabels:
+        """The counts of the rows since a day, or of all."""
+        values = Counter[str]()
+        for (day, value), rows in self.lost.items():
+            if first is None or (day is not None and day >= first):
+                values[value] += rows
+        of = sum(rows for day, rows in self.of.items() if first is None or (day is not None and day >= first))
+        order = sorted(values, key=lambda value: (-values[value], value))
+        return UnknownLabels(values.total(), of, {value: values[value] for value in order})
+
+
 def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarray) -> UnknownLabels:
     """Count the rows whose label value is not a class of the model.
 
@@ -64,15 +105,8 @@ def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarra
         labels: what `features.label` made of the rows, [rows], NaN where it knows none.
     """
     import numpy as np
-    import pandas as pd
 
-    if not spec.classes or values is None:
-        return UnknownLabels()
-    known = ~pd.isna(values)
-    lost = known & np.isnan(np.asarray(labels, dtype=float))
-    names, counts = np.unique(np.array([str(value) for value in np.asarray(values)[lost]], dtype=str), return_counts=True)
-    order = np.lexsort((names, -counts))
-    return UnknownLabels(int(lost.sum()), int(known.sum()), {str(names[i]): int(counts[i]) for i in order})
+    return UnknownByDay.count(None if values is None or not spec.classes else np.asarray(values), labels).since()
 
 
 def refuse_unknown(spec: ModelSpec, unknown: UnknownLabels, where: str) -> UnknownLabels:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ from perennial.data.joins import JoinedTable, KnownJoins
 from perennial.data.label_feed import KnownLabels
 from perennial.data.labels import Coverage, UnknownLabels, coverage_of, unknown_labels
 from perennial.data.served_rows import OUTCOME, PREDICTION, KnownOutcomes, moment_of
-from perennial.data.tables import Table
-from perennial.encoding import whole_numbers
+from perennial.data.tables import Statistics, Table
+from perennial.encoding import EXACT
 from perennial.errors import TrainingRefused, UnknownName
 from perennial.served_tables import outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, JoinSpec, ModelSpec
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 LABELLED = "labelled:"  # how the digest of a snapshot with a label feed, or with outcomes, begins
 JOINED = "joined:"  # and that of one with joins
+JOINED_ROWS = 1 << 20  # to which labels of a feed are joined at a time
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,27 @@ class Snapshot:
         """The digest, and the digest in the old form, from before file hashes and label feeds were kept."""
         return (self.digest,) if self.labels or self.joins else (self.digest, digest_by_names(self.table.files(self.version)))
 
-    def refuse_damaged(self) -> None:
-        """Read every file of the snapshot once. Raises StoredDataDamaged if one has changed since it was written."""
-        self.table.refuse_damaged(self.version)
+    def refuse_damaged(self, *, rows: bool = True) -> None:
+        """Read every file of the snapshot once; without `rows` the table's log alone, and what labels and joins read. Raises
+        StoredDataDamaged if one has changed since it was written."""
+        self.table.refuse_damaged(self.version, files=rows)
         for table, version in self.labels.tables if self.labels else ():
             table.refuse_damaged(version)
         if self.joins:
             self.joins.refuse_damaged()
+
+    def files_between(self, since: datetime | None, until: datetime | None) -> set[str]:
+        """The files of the table that may have rows of these times, by their statistics: what `parts` may read."""
+        column = self.dataset.time_column
+        found = set()
+        for file in self.table.files(self.version):
+            least, most = file.get(f"min.{column}"), file.get(f"max.{column}")
+            is_before = until is not None and isinstance(least, datetime) and naive(least) >= naive(until)
+            # Delta keeps milliseconds: the newest row may be up to one later than it says.
+            is_after = since is not None and isinstance(most, datetime) and naive(most) + timedelta(milliseconds=1) < naive(since)
+            if not (is_before or is_after):
+                found.add(file["path"])
+        return found
 
     def count(self) -> int:
         """Number of rows."""
@@ -126,8 +142,48 @@ class Snapshot:
         Raises:
             Fault: the table has not the columns and types of the spec.
         """
-        wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *self.brought))) if columns is None else list(columns)
-        return self._sorted(self.read((*wanted, *self._order), self._between(since, until)), wanted)
+        wanted = self.columns if columns is None else list(columns)
+        return self._sorted(self.read((*wanted, *self.order), self._between(since, until)), wanted)
+
+    def parts(self, columns: Sequence[str], since: datetime | None = None, until: datetime | None = None) -> Iterator[pa.Table]:
+        """Rows of some times as `read` gives them, part by part; those with predictions, or with what joins bring, as one part.
+
+        Of the table only the files and row groups are read that may have such rows.
+        """
+        where, asked = self._between(since, until), set(columns)
+        if self.served or (self.joins and asked & set(self.joins.columns)):
+            yield self.read(columns, where)
+            return
+        labels = self.labels if isinstance(self.labels, KnownLabels) and set(self.labels.columns) & asked else None
+        own = [name for name in columns if labels is None or name not in labels.columns]
+        needed = dict.fromkeys((*own, *labels.spec.key, self.dataset.time_column) if labels else own)
+        waiting: list[pa.RecordBatch] = []
+        for batch in self.table.parts(list(needed), where, self.version):
+            waiting.append(batch)
+            if labels is None or sum(map(len, waiting)) >= JOINED_ROWS:  # the feed is read through for each part
+                rows, waiting = pa.Table.from_batches(waiting), []
+                yield labels.join(rows, self.dataset.time_column) if labels else rows
+        if labels and waiting:
+            yield labels.join(pa.Table.from_batches(waiting), self.dataset.time_column)
+
+    def frame(self, rows: pa.Table) -> pandas.DataFrame:
+        """Some of the rows, which `parts` gave, as they would be in a frame of all: whole numbers are floats, and truth values objects,
+        where any row of the table has a null in their column."""
+        own = {column.name for column in self.dataset.table_columns} - set(self.brought)
+        told = [field.name for field in rows.schema if field.name in own and (_is_whole(field.type) or pa.types.is_boolean(field.type))]
+        if lacking := [] if self.served else [name for name in told if name not in self._statistics]:
+            self._statistics.update(self.table.statistics(lacking, self.version))
+        return _frame(rows, self._statistics)
+
+    @cached_property
+    def _statistics(self) -> dict[str, Statistics]:
+        """Nulls and extremes of columns of the table, as far as they were asked for."""
+        return {}
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns of the rows, in the spec's order, with the label columns and those of joins."""
+        return list(dict.fromkeys((*(column.name for column in self.dataset.table_columns), *self.brought)))
 
     @property
     def brought(self) -> tuple[str, ...]:
@@ -140,7 +196,7 @@ class Snapshot:
             begin = None if self.served.since is None else datetime.combine(self.served.since, time())
             return replace(self, labels=None, joins=None).rows(since=since, until=begin), self.rows(since=since)
         columns = [column.name for column in self.dataset.table_columns]
-        landed = replace(self, labels=None, joins=None).read((*columns, *self._order), self._between(since, None))
+        landed = replace(self, labels=None, joins=None).read((*columns, *self.order), self._between(since, None))
         rows = self._sorted(landed, columns)
         if not isinstance(self.labels, KnownLabels):
             return rows, rows
@@ -210,7 +266,8 @@ class Snapshot:
         return max(told, self.labels.usual_delay_days(rows, self.dataset.time_column))
 
     @property
-    def _order(self) -> list[str]:
+    def order(self) -> list[str]:
+        """The columns by which the rows are sorted: event time and key."""
         return list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns, *((PREDICTION,) if self.served else ()))))
 
     def _between(self, since: datetime | None, until: datetime | None) -> pc.Expression | None:
@@ -222,7 +279,7 @@ class Snapshot:
         return where
 
     def _sorted(self, rows: pa.Table, wanted: Sequence[str]) -> pandas.DataFrame:
-        return _frame(rows.sort_by([(name, "ascending") for name in self._order]).select(wanted))
+        return _frame(rows.sort_by([(name, "ascending") for name in self.order]).select(wanted))
 
     def read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """Columns of the rows, of the labels that were known of them and of what joins bring, in no particular order.
@@ -397,20 +454,39 @@ def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any, spec: Mo
 
 def unknown_of(spec: ModelSpec, rows: pandas.DataFrame, label: np.ndarray) -> UnknownLabels:
     """The label values that are not a class, given the labels that `label_of` made of the rows."""
+    return unknown_labels(spec, label_values(spec, rows), label)
+
+
+def label_values(spec: ModelSpec, rows: pandas.DataFrame) -> np.ndarray | None:
+    """What the label column has, of a prediction its outcome; None where the rows have no column of that name."""
+    own = rows[spec.label] if spec.label in rows.columns else None
     if OUTCOME in rows.columns:
-        values = (
-            rows[OUTCOME].astype(object).where(rows[PREDICTION].notna(), rows[spec.label].astype(object) if spec.label in rows else None)
-        )
-        return unknown_labels(spec, values.to_numpy(), label)
-    return unknown_labels(spec, rows[spec.label].to_numpy() if spec.label in rows.columns else None, label)
+        own = rows[OUTCOME].astype(object).where(rows[PREDICTION].notna(), None if own is None else own.astype(object))
+    return None if own is None else own.to_numpy()
 
 
-def _frame(rows: pa.Table) -> pandas.DataFrame:
+def _frame(rows: pa.Table, whole: Mapping[str, Statistics] | None = None) -> pandas.DataFrame:
+    """Rows as a frame; `whole` tells of columns what all rows have, of which these are some."""
+    import numpy as np
+
     frame = rows.to_pandas()
     for name, values in zip(rows.column_names, rows.columns, strict=True):
-        if pa.types.is_integer(values.type) and values.null_count:
-            frame[name] = whole_numbers(values.to_pylist())
+        told = (whole or {}).get(name, Statistics(0))
+        if not values.null_count and not told.nulls:
+            continue
+        if _is_whole(values.type):
+            ends = (*pc.min_max(values).as_py().values(), told.least, told.most)
+            if all(abs(end) <= EXACT for end in ends if end is not None):
+                frame[name] = values.cast(pa.float64()).to_numpy()
+            else:
+                frame[name] = np.array([*values.to_pylist(), None], dtype=object)[:-1]
+        elif pa.types.is_boolean(values.type):
+            frame[name] = frame[name].astype(object)
     return frame
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
 
 
 def naive(when: datetime) -> datetime:

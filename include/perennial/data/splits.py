@@ -23,25 +23,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from datetime import time as clock
+from functools import cached_property
 from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from perennial.counted import counted
-from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownLabels, coverage_of, refuse_unknown
-from perennial.data.snapshots import Snapshot, label_of, sentence_case, unknown_of
+from perennial.data.labelled_rows import LabelledRows, Part
+from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownByDay, UnknownLabels, coverage_of, refuse_unknown
+from perennial.data.snapshots import Snapshot, sentence_case
 from perennial.errors import TrainingRefused
 from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas
 
 PARTS = ("test", "validation", "train")
 MOST_GAPS = 3  # stretches of days that a refusal names
+_LABEL = "_label"
 
 
 @dataclass(frozen=True)
@@ -51,52 +58,240 @@ class Split:
     train: pandas.DataFrame
     validation: pandas.DataFrame
     test: pandas.DataFrame
+    labels: dict[str, np.ndarray]  # part -> labels of its rows
     bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates; they overlap unless the split is by time
     unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
-    coverage: Coverage = NOTHING  # rows and labelled rows of each day
+    coverage: Coverage = NOTHING  # rows and labelled rows of each day, where labels come after their rows
 
 
-def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any) -> Split:
+def split(
+    snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any, columns: Sequence[str] | None = None, *, vouched: bool = False
+) -> Split:
     """Cut a snapshot into train, validation and test, without overlap: by whole days, oldest first; or as `part_of` says.
 
     By time, the newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left
-    out, unless the model is an anomaly model, for which every row counts.
+    out, unless the model is an anomaly model, for which every row counts. Of a split by time only the days are read that are in a part,
+    and those after them.
+
+    Args:
+        snapshot: the rows.
+        spec: of the model.
+        features_module: has `label`.
+        columns: that train and validation have, besides the event time and what the split goes by; test has the event time alone then.
+            All columns, of all parts, if absent.
+        vouched: whether each file that is read is held against its hash first.
 
     Raises:
         TrainingRefused: the snapshot has too few labelled rows, days or groups, or too many labels that are no class.
+        StoredDataDamaged: a file has changed since it was written.
     """
-    time = snapshot.dataset.time_column
     snapshot.days()
-    every = snapshot.rows()
-    label = label_of(every, features_module, spec)
-    known = label == label  # noqa: PLR0124  NaN alone differs from itself
-    counts = known | (spec.task == "anomaly")
-    rows, coverage = every[counts].reset_index(drop=True), coverage_of(every[time].to_numpy(), known)
-    if rows.empty:
-        refuse_unknown(spec, unknown_of(spec, every, label), snapshot.words)
-        raise TrainingRefused(
-            f"{sentence_case(snapshot.words)} has no row with a known {spec.label}: "
-            f"{' '.join(snapshot.labels.kind) if snapshot.labels else 'ingest batches that have outcomes'}."
-        )
+    rows = LabelledRows(snapshot, spec, features_module, vouched=vouched)
+    coverage = rows.whole_pass(lambda: _coverage(rows)) if snapshot.labels else NOTHING
     if spec.split.by == "time":
-        bounds = _days_of_parts(rows[time], spec.split)
-        parts = {name: rows[(rows[time] >= first) & (rows[time] < end)].reset_index(drop=True) for name, (first, end) in bounds.items()}
+        ends = _ends(coverage.days if spec.task == "anomaly" else coverage.labelled_days) if snapshot.labels else _labelled_ends(rows)
+        if ends is None:
+            raise _without_labels(rows)
+        bounds = _days_of_parts(*ends, spec.split)
+        cut = rows.whole_pass(lambda: _cut_by_time(rows, bounds, columns))
     else:
-        place = part_of(rows, spec.split, snapshot.dataset)
-        parts = {name: rows[place == name].reset_index(drop=True) for name in ("train", "validation", "test")}
-        bounds = {name: _span(part[time]) for name, part in parts.items() if part[time].notna().any()}
+        cut = rows.whole_pass(lambda: _cut_by_hash(rows, columns))
+        if not any(len(part) for part in cut.parts.values()):
+            raise _without_labels(rows)
+        bounds = cut.bounds
+    parts = cut.parts
     if len(parts["train"]) < spec.split.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
-        raise TrainingRefused(_too_small(snapshot, spec, parts, bounds, coverage))
+        days = coverage if snapshot.labels else rows.whole_pass(lambda: _coverage(rows))
+        raise TrainingRefused(_too_small(snapshot, spec, parts, bounds, days))
     if timeless := [name for name in parts if name not in bounds]:
         raise TrainingRefused(
-            f"{sentence_case(snapshot.words)} has no row with an event time ({time}) for {' and '.join(timeless)}: "
-            "ingest rows that have one."
+            f"{sentence_case(snapshot.words)} has no row with an event time ({snapshot.dataset.time_column}) for "
+            f"{' and '.join(timeless)}: ingest rows that have one."
         )
     # to the newest row: days of unknown labels alone count too
-    used = (every[time] >= bounds["train"][0]).to_numpy()
-    unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), snapshot.words)
+    unknown = refuse_unknown(spec, cut.unknown.since(bounds["train"][0].date()), snapshot.words)
     days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
-    return Split(**parts, bounds=days_of_parts, unknown=unknown, coverage=coverage)
+    return Split(
+        **{name: part.frame() for name, part in parts.items()},
+        labels={name: part.labels() for name, part in parts.items()},
+        bounds=days_of_parts,
+        unknown=unknown,
+        coverage=coverage,
+    )
+
+
+def labels_of_part(
+    snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any, cut: SplitSpec, name: str, days: tuple[datetime, datetime]
+) -> np.ndarray:
+    """Labels of the rows of one part that a split made, float64 [rows], NaN where they are not known, sorted by event time and key.
+
+    Args:
+        snapshot: which was split.
+        spec: of the model.
+        features_module: has `label`.
+        cut: how it was split.
+        name: of the part.
+        days: its first day and the day after its last.
+    """
+    rows, by = LabelledRows(snapshot, spec, features_module), columns_of_split(cut, snapshot.dataset)
+
+    def collected() -> _Collected:
+        found = _Collected(snapshot, ())
+        for part in rows.read([*found.kept, *by], *days):
+            is_in_it = (
+                part_of(snapshot.frame(part.rows.select(by)), cut, snapshot.dataset) == name if by else np.full(len(part.labels), True)
+            )
+            found.add(part, is_in_it)
+        return found
+
+    return rows.whole_pass(collected).labels()
+
+
+class _Collected:
+    """The rows of one part of a split, as they are read."""
+
+    def __init__(self, snapshot: Snapshot, columns: Sequence[str]) -> None:
+        self.snapshot, self.columns = snapshot, list(dict.fromkeys(columns))
+        self.kept = list(dict.fromkeys((*self.columns, *snapshot.order)))
+        self._pieces: list[pa.Table] = []
+
+    def add(self, part: Part, chosen: np.ndarray) -> None:
+        """Take the rows of a part that are chosen, [rows] of truth values."""
+        rows = part.rows.select(self.kept).append_column(_LABEL, pa.array(part.labels))
+        self._pieces.append(rows if chosen.all() else rows.filter(pa.array(chosen)))
+
+    def __len__(self) -> int:
+        return sum(len(piece) for piece in self._pieces)
+
+    def frame(self) -> pandas.DataFrame:
+        """The rows, sorted by event time and key."""
+        return self.snapshot.frame(self._sorted.select(self.columns))
+
+    def labels(self) -> np.ndarray:
+        """Their labels, float64 [rows]."""
+        labels: np.ndarray = self._sorted[_LABEL].to_numpy()
+        return labels
+
+    @cached_property
+    def _sorted(self) -> pa.Table:
+        rows, self._pieces = pa.concat_tables(self._pieces), []
+        return rows.sort_by([(name, "ascending") for name in self.snapshot.order])
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The parts of a split, and what was counted meanwhile."""
+
+    parts: dict[str, _Collected]
+    bounds: dict[str, tuple[datetime, datetime]]
+    unknown: UnknownByDay
+
+
+def _collected(rows: LabelledRows, columns: Sequence[str] | None) -> dict[str, _Collected]:
+    """The parts of a split, empty as yet, with the columns that they are to have."""
+    snapshot, time = rows.snapshot, rows.snapshot.dataset.time_column
+    wanted = snapshot.columns if columns is None else [*columns, time, *rows.spec.split.group]
+    of_test = snapshot.columns if columns is None else [time]
+    return {name: _Collected(snapshot, of_test if name == "test" else wanted) for name in ("train", "validation", "test")}
+
+
+def _cut_by_time(rows: LabelledRows, bounds: Mapping[str, tuple[datetime, datetime]], columns: Sequence[str] | None) -> _Cut:
+    """The rows of each part, which is some days."""
+    parts, unknown, is_anomaly = _collected(rows, columns), UnknownByDay(), rows.spec.task == "anomaly"
+    for name, (first, end) in bounds.items():
+        for part in rows.read(parts[name].kept, first, end):
+            parts[name].add(part, is_anomaly | ~np.isnan(part.labels))
+            unknown += rows.unknown(part)
+    for part in rows.read((), bounds["test"][1]):
+        unknown += rows.unknown(part)
+    return _Cut(parts, dict(bounds), unknown)
+
+
+def _cut_by_hash(rows: LabelledRows, columns: Sequence[str] | None) -> _Cut:
+    """The rows of each part, as `part_of` says."""
+    parts, unknown, is_anomaly = _collected(rows, columns), UnknownByDay(), rows.spec.task == "anomaly"
+    snapshot, cut = rows.snapshot, rows.spec.split
+    by = columns_of_split(cut, snapshot.dataset)
+    ends: dict[str, list[np.datetime64]] = {name: [] for name in parts}
+    for part in rows.read([name for name in dict.fromkeys((*parts["train"].kept, *parts["test"].kept, *by))]):
+        known = is_anomaly | ~np.isnan(part.labels)
+        places = part_of(snapshot.frame(part.rows.select(by)), cut, snapshot.dataset)
+        for name, collected in parts.items():
+            chosen = known & (places == name)
+            collected.add(part, chosen)
+            times = part.times[chosen]
+            if len(times := times[~np.isnat(times)]):
+                ends[name] += [times.min(), times.max()]
+        unknown += rows.unknown(part)
+    return _Cut(parts, {name: _span(times) for name, times in ends.items() if times}, unknown)
+
+
+def _labelled_ends(rows: LabelledRows) -> tuple[datetime, datetime] | None:
+    """The first and the last day that has rows whose label is known, or any rows where a model learns without; None if none has.
+
+    Read from the newest day backwards, as far as needed, each time twice as many days; and from the oldest forwards, where the training
+    has no first day.
+    """
+    snapshot, cut = rows.snapshot, rows.spec.split
+    oldest, newest = (datetime.combine(end, clock.min) for end in snapshot.days())
+    if rows.spec.task == "anomaly":
+        return oldest, newest
+    last = rows.whole_pass(lambda: _first_labelled(rows, _stretches(oldest, newest, backwards=True), last=True))
+    if last is None:
+        return None
+    if cut.train_days is not None:
+        return oldest, last
+    first = rows.whole_pass(lambda: _first_labelled(rows, _stretches(oldest, last, backwards=False), last=False))
+    return first or oldest, last
+
+
+def _stretches(oldest: datetime, newest: datetime, *, backwards: bool) -> Iterator[tuple[datetime, datetime]]:
+    """Days from one end to the other, first day and day after the last: one, then each time twice as many."""
+    days = (newest - oldest).days + 1
+    done, many = 0, 1
+    while done < days:
+        until = min(done + many, days)
+        near, far = timedelta(days=done), timedelta(days=until)
+        yield (newest + timedelta(days=1) - far, newest + timedelta(days=1) - near) if backwards else (oldest + near, oldest + far)
+        done, many = until, 2 * many
+
+
+def _first_labelled(rows: LabelledRows, stretches: Iterable[tuple[datetime, datetime]], *, last: bool) -> datetime | None:
+    """The last day, or the first, that has labelled rows in the first of some stretches that has any; None if none has."""
+    for since, until in stretches:
+        known = [part.times[~np.isnan(part.labels)] for part in rows.read((), since, until)]
+        if any(len(times) for times in known):
+            days = np.concatenate(known).astype("datetime64[D]")
+            return datetime.combine((days.max() if last else days.min()).item(), clock.min)
+    return None
+
+
+def _ends(days: Collection[date]) -> tuple[datetime, datetime] | None:
+    return (datetime.combine(min(days), clock.min), datetime.combine(max(days), clock.min)) if days else None
+
+
+def _coverage(rows: LabelledRows) -> Coverage:
+    """Rows and labelled rows of each day of the snapshot."""
+    counts = Counter[date](), Counter[date]()
+    for part in rows.read():
+        for day, of in coverage_of(part.times, ~np.isnan(part.labels)).days.items():
+            for count, more in zip(counts, of, strict=True):
+                count[day] += more
+    return Coverage({day: (counts[0][day], counts[1][day]) for day in sorted(counts[0])})
+
+
+def _without_labels(rows: LabelledRows) -> TrainingRefused:
+    """Why no row can train: no label is known. Raises TrainingRefused where the labels are no classes."""
+    spec, snapshot = rows.spec, rows.snapshot
+
+    def unknown() -> UnknownByDay:
+        return sum((rows.unknown(part) for part in rows.read()), UnknownByDay())
+
+    refuse_unknown(spec, rows.whole_pass(unknown).since(), snapshot.words)
+    return TrainingRefused(
+        f"{sentence_case(snapshot.words)} has no row with a known {spec.label}: "
+        f"{' '.join(snapshot.labels.kind) if snapshot.labels else 'ingest batches that have outcomes'}."
+    )
 
 
 def part_of(rows: pandas.DataFrame, cut: SplitSpec, dataset: DatasetSpec) -> np.ndarray:
@@ -110,8 +305,6 @@ def part_of(rows: pandas.DataFrame, cut: SplitSpec, dataset: DatasetSpec) -> np.
         cut: by group or random.
         dataset: names the key, and knows the columns' types.
     """
-    import numpy as np
-
     places, values = groups_of(rows, columns_of_split(cut, dataset))
     fractions = [_fraction(cut.seed, value) for value in values]
     parts = np.searchsorted([cut.test_share, cut.test_share + cut.validation_share], fractions, "right")
@@ -149,25 +342,31 @@ def _plain(value: Any) -> str | int | float | bool | None:
     return plain
 
 
-def _days_of_parts(times: pandas.Series, cut: SplitSpec) -> dict[str, tuple[datetime, datetime]]:
-    """First day of each part and the day after its last, of a split by time."""
-    first, end = _span(times)
+def _days_of_parts(first: datetime, last: datetime, cut: SplitSpec) -> dict[str, tuple[datetime, datetime]]:
+    """First day of each part and the day after its last, of a split by time.
+
+    Args:
+        first: day that has labelled rows, if the training has no first day of its own.
+        last: day that has labelled rows.
+        cut: how many days each part has.
+    """
+    end = last + timedelta(days=1)
     test = end - timedelta(days=cut.test_days)
     validation = test - timedelta(days=cut.validation_days)
     begin = first if cut.train_days is None else validation - timedelta(days=cut.train_days)
     return {"train": (min(begin, validation), validation), "validation": (validation, test), "test": (test, end)}
 
 
-def _span(times: pandas.Series) -> tuple[datetime, datetime]:
+def _span(times: Sequence[np.datetime64]) -> tuple[datetime, datetime]:
     """The first day and the day after the last."""
-    first, last = times.min().normalize().to_pydatetime(), times.max().normalize().to_pydatetime()
+    first, last = (datetime.combine(end.astype("datetime64[D]").item(), clock.min) for end in (min(times), max(times)))
     return first, last + timedelta(days=1)
 
 
 def _too_small(
     snapshot: Snapshot,
     spec: ModelSpec,
-    parts: Mapping[str, pandas.DataFrame],
+    parts: Mapping[str, Sized],
     bounds: Mapping[str, tuple[datetime, datetime]],
     coverage: Coverage,
 ) -> str:
@@ -193,7 +392,7 @@ def _too_small(
 
 
 def _gaps(
-    parts: Mapping[str, pandas.DataFrame], bounds: Mapping[str, tuple[datetime, datetime]], coverage: Coverage, cut: SplitSpec
+    parts: Mapping[str, Sized], bounds: Mapping[str, tuple[datetime, datetime]], coverage: Coverage, cut: SplitSpec
 ) -> list[tuple[date, date]]:
     """First and last day of each stretch without labelled rows in the parts that have too few of them."""
     short = [name for name, part in parts.items() if len(part) < (cut.min_train_rows if name == "train" else 1)]

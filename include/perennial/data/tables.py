@@ -21,7 +21,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,6 +47,7 @@ from perennial.store import Store
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
+    from pyarrow.parquet import FileMetaData
 
 NOTHING = "NOTHING"  # operation of a commit that takes a batch and changes no row
 ORDER = "perennial.order"
@@ -60,6 +61,7 @@ _FOREVER = {
 }  # a snapshot never goes
 _FIRST = "00000000000000000000.json"
 ATTEMPTS = 40
+PART_ROWS = 1 << 16  # of a part, at most
 _CHECKPOINT = 100  # commits after which the log is gathered in one file
 
 
@@ -146,6 +148,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """What is known of a column without reading it."""
+
+    nulls: int
+    least: Any = None  # None where it is not known, or all are null
+    most: Any = None
+
+
+@dataclass(frozen=True)
 class Merged:
     """A batch that is in the table."""
 
@@ -203,14 +214,21 @@ class Table:
         with self._sentences():
             return hashes(self.store, self.name, table)
 
-    def refuse_damaged(self, version: int | None = None) -> None:
-        """Read the log and every file of a version once. Raises StoredDataDamaged if one has changed since it was written."""
+    def refuse_damaged(self, version: int | None = None, *, files: bool = True) -> None:
+        """Read the log and every file of a version once; the log alone without `files`. Raises StoredDataDamaged if one has changed since
+        it was written."""
         version = self.version() if version is None else version
         if version is None:
             return
         if sentences := self.log_damage(read_log(self.store, self.name, version), version):
             raise StoredDataDamaged(sentences[0])
-        refuse_damaged(self.store, self.name, self.hashes(version).files)
+        if files:
+            refuse_damaged(self.store, self.name, self.hashes(version).files)
+
+    def refuse_damaged_files(self, version: int, paths: Collection[str]) -> None:
+        """Read these files of a version once. Raises StoredDataDamaged if one has changed since it was written."""
+        known = self.hashes(version).files
+        refuse_damaged(self.store, self.name, {path: known[path] for path in paths})
 
     def log_damage(self, log: Log, version: int) -> list[str]:
         """An error message for each commit that has changed since it was written, and one where the table reads as other
@@ -468,6 +486,39 @@ class Table:
             return pa.table({})
         return self._scan(table, columns, where)
 
+    def parts(self, columns: Sequence[str], where: pc.Expression | None = None, version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Read rows as `scan` does, part by part: of files and row groups whose statistics show that they have none, nothing is read.
+
+        Memory holds a few parts and the compressed columns of one row group, however many rows there are.
+        """
+        table = self._open(version)
+        if table is None:
+            return
+        with self._sentences():
+            dataset, wanted = self._readable(table, columns)
+            with self._sentences_of(table, dataset):
+                yield from dataset.to_batches(columns=wanted, filter=where, batch_size=PART_ROWS, batch_readahead=2, fragment_readahead=1)
+
+    def statistics(self, columns: Sequence[str], version: int | None = None) -> dict[str, Statistics]:
+        """Nulls and extremes of columns in a version: from its log, and from the footers of its files where that does not tell."""
+        found: dict[str, Statistics] = {}
+        files, footers = [file for file in self.files(version) if file["num_records"]], None
+        for name in columns:
+            if any(f"partition.{name}" in file for file in files):
+                values = [(file[f"partition.{name}"], file["num_records"]) for file in files]
+                told = [(rows if value is None else 0, value, value) for value, rows in values]
+            elif all(file.get(f"null_count.{name}") is not None for file in files):
+                told = [(file[f"null_count.{name}"], file.get(f"min.{name}"), file.get(f"max.{name}")) for file in files]
+            else:
+                footers = self._footers(version) if footers is None else footers
+                told = [one for footer in footers for one in _of_footer(footer, name)]
+            found[name] = Statistics(
+                sum(nulls for nulls, *_ in told),
+                min((least for _, least, _ in told if least is not None), default=None),
+                max((most for *_, most in told if most is not None), default=None),
+            )
+        return found
+
     def rows_of_files(self, paths: Sequence[str], where: pc.Expression, columns: Sequence[str]) -> pa.Table:
         """Rows of named files that are, or were, the table's. A column that they lack is null."""
         from pyarrow.dataset import FileSystemDataset
@@ -567,17 +618,32 @@ class Table:
 
     def _scan(self, table: DeltaTable, columns: Sequence[str] | None, where: pc.Expression | None) -> pa.Table:
         with self._sentences():
-            dataset = table.to_pyarrow_dataset()
-            wanted = [name for name in dataset.schema.names if name != BATCH] if columns is None else list(columns)
-            added = self._null_columns(table, wanted)
-            self._refuse_other_types(table, pa.schema([field for field in self.expected if field.name in wanted]), "is what the spec says")
-            try:
-                return dataset.replace_schema(pa.schema([*dataset.schema, *added])).to_table(columns=wanted, filter=where)
-            except pa.ArrowException as error:
-                raise Fault(
-                    f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. "
-                    f"Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
-                ) from error
+            dataset, wanted = self._readable(table, columns)
+            with self._sentences_of(table, dataset):
+                return dataset.to_table(columns=wanted, filter=where)
+
+    def _readable(self, table: DeltaTable, columns: Sequence[str] | None) -> tuple[Dataset, list[str]]:
+        """An opened version with the columns that are null in it, and the names of those that are to be read: all if none are given."""
+        dataset = table.to_pyarrow_dataset()
+        wanted = [name for name in dataset.schema.names if name != BATCH] if columns is None else list(columns)
+        added = self._null_columns(table, wanted)
+        self._refuse_other_types(table, pa.schema([field for field in self.expected if field.name in wanted]), "is what the spec says")
+        return dataset.replace_schema(pa.schema([*dataset.schema, *added])), wanted
+
+    @contextlib.contextmanager
+    def _sentences_of(self, table: DeltaTable, dataset: Dataset) -> Iterator[None]:
+        """Say in a sentence that rows cannot be read as they are wanted."""
+        try:
+            yield
+        except pa.ArrowException as error:
+            raise Fault(
+                f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. "
+                f"Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
+            ) from error
+
+    def _footers(self, version: int | None) -> list[FileMetaData]:
+        with self._sentences():
+            return [fragment.metadata for fragment in self.dataset(version).get_fragments()]
 
     def _null_columns(self, table: DeltaTable, wanted: Iterable[str]) -> list[pa.Field]:
         """The columns that a version lacks and that are null in it: nullable ones of the spec, and those wanted that a later version has.
@@ -706,6 +772,18 @@ class Table:
         except StoreUnreachable as told:
             return str(told).rstrip(".")
         return _first_line(error)
+
+
+def _of_footer(footer: FileMetaData, name: str) -> Iterator[tuple[int, Any, Any]]:
+    """Nulls and extremes of a column in each row group of a file; all are nulls in one that lacks it."""
+    place = next((n for n in range(footer.num_columns) if footer.schema.column(n).path == name), None)
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        told = None if place is None else group.column(place).statistics
+        if place is None or told is None or not told.has_null_count:
+            yield group.num_rows, None, None  # where nothing is told, there may be nulls
+        else:
+            yield told.null_count, *((told.min, told.max) if told.has_min_max else (None, None))
 
 
 def attempts() -> Iterator[int]:

@@ -11,7 +11,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from perennial import discovery
 from perennial.alarms import ABOVE
 from perennial.data.labels import ALL_KNOWN, UnknownLabels
 from perennial.data.snapshots import label_of, snapshot_at, unknown_of
-from perennial.data.splits import columns_of_split, groups_of, part_of
+from perennial.data.splits import columns_of_split, groups_of, labels_of_part, part_of
 from perennial.encoding import Columns, rows_from_columns, text
 from perennial.errors import CandidateRefused
 from perennial.lineage.manifest import Manifest, require_code
@@ -102,6 +102,11 @@ class Sealed:
     def split(self) -> SplitSpec:
         """How its snapshot was split; versions from before splits could be by anything else than time say nothing of it."""
         return SplitSpec.model_validate(self.record.get("split", {}))
+
+    def days_of(self, part: str) -> tuple[datetime, datetime]:
+        """The first day of a part of its split, and the day after the last."""
+        first, end = (datetime.fromisoformat(day) for day in self.record["bounds"][part])
+        return first, end
 
     @property
     def seen(self) -> list[tuple[str, str]]:
@@ -231,14 +236,23 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
 def of_training_rows(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> tuple[list[float], list[dict[str, Any]]]:
     """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers (`evaluation.simple_rule`); and
     coverage, labels and gaps by group of its training and test rows, for the columns in `groups` of its dataset."""
-    if spec.task == "anomaly" and not dataset.groups:
-        return [], []
-    learned, labels = _rows_and_labels(store, spec, dataset, candidate, "train")
-    rule = [] if spec.task == "anomaly" else simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
     if not dataset.groups:
-        return rule, []
+        return [] if spec.task == "anomaly" else _simple_rule(spec, _training_labels(store, spec, dataset, candidate)), []
+    learned, labels = _rows_and_labels(store, spec, dataset, candidate, "train")
     test, test_labels = _rows_and_labels(store, spec, dataset, candidate, "test")
+    rule = [] if spec.task == "anomaly" else _simple_rule(spec, labels)
     return rule, groups_of_snapshot(spec, dataset, learned, test, {"train": labels, "test": test_labels})
+
+
+def _simple_rule(spec: ModelSpec, labels: np.ndarray) -> list[float]:
+    return simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+
+
+def _training_labels(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> np.ndarray:
+    """The labels of a candidate's training rows, NaN where they are not known; nothing else of them is read."""
+    snapshot = as_trained(snapshot_at(store, dataset, candidate.manifest.snapshot), candidate.manifest)
+    first, end = candidate.days_of("train")
+    return labels_of_part(snapshot, spec, load_features(candidate.folder), candidate.split, "train", (first, end))
 
 
 def _rows_and_labels(
@@ -265,7 +279,7 @@ def _rows_of(
 ) -> pandas.DataFrame:
     """The rows of a part of a version's snapshot, with those columns, the labels that the candidate's training knew, and what its joins
     bring, or those of another version."""
-    first, end = (np.datetime64(day).astype("datetime64[s]").item() for day in source.record["bounds"][part])
+    first, end = source.days_of(part)
     snapshot = as_trained(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
     if joined_as:
         snapshot = with_joins_of(snapshot, joined_as.manifest)

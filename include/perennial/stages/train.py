@@ -22,7 +22,7 @@ import numpy as np
 
 from perennial import discovery, tracing
 from perennial.data.labels import UnknownLabels
-from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
+from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
 from perennial.data.splits import groups_of, split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, CodeBroken, PerennialError, TrainingRefused
@@ -103,7 +103,7 @@ def run(
         from perennial.training.checkpoints import Checkpoints
 
         if not is_helper(spec.compute):
-            source.refuse_damaged()
+            source.refuse_damaged(rows=bool(source.labels))
         checkpoints = Checkpoints(settings.home / "runs" / manifest.run_key, store, f"models/{model}/runs/{manifest.run_key}")
         run_shown = nullcontext() if is_helper(spec.compute) else shown_as_running(registry, manifest, run_url)
         with run_shown, tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
@@ -119,6 +119,7 @@ def run(
                     beat=told.beat if told else None,
                     begins_with=begun_with(store, manifest),
                     meter=meter,
+                    vouched=not (source.labels or is_helper(spec.compute)),
                 )
             if not is_first:
                 sys.exit(
@@ -231,16 +232,19 @@ def fill_version_folder(
     begins_with: bytes = b"",
     halved: bool = False,
     meter: Meter | None = None,
+    vouched: bool = False,
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices.
 
     `begins_with` are weights as `begun_with` gives them, for a warm start. `halved` repeats a training for which memory had been short:
     its record says `accumulate`. `meter` counts what it uses, and with it the spec's budget ends it. `beat` is called at each step.
+    With `vouched` each file of the table is held against its hash before its rows are read.
     """
     features, timer = discovery.model_part(spec.name, "features"), meter or Meter(spec.compute)
     with timer.part("read"), mistakes_of(features, spec):
-        cut = split(source, spec, features)
-        labels = {name: label_of(part, features, spec) for name, part in (("train", cut.train), ("validation", cut.validation))}
+        columns = [*spec.inputs, *([spec.training.sample_weight] if spec.training.sample_weight else [])]
+        cut = split(source, spec, features, columns, vouched=vouched)
+    labels = cut.labels
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
     known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
     with timer.part("encode"), mistakes_of(features, spec):

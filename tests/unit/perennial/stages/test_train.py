@@ -222,7 +222,7 @@ def test_a_changed_byte_stops_the_training(settings: Settings, store: FolderStor
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    monkeypatch.setattr(stage, "fill_version_folder", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(discovery.model_part("flight_delays", "features"), "fit", lambda _: pytest.fail("it was learned from"))
     with pytest.raises(StoredDataDamaged, match=rf"tables/flights/{file.name} was changed after it was written"):
         go(settings, store)
 
