@@ -29,7 +29,7 @@ from airflow.sdk import DAG, Param
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import STARTED_BY, param, stage_task
 
@@ -84,5 +84,5 @@ def experiment(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "experiment"):
     experiment(spec)

@@ -24,7 +24,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 from perennial import discovery
 from perennial.specs import VERDICTS, ModelSpec
 from perennial_airflow import assets
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.ask_verdict import AskVerdict
 from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_task
 
@@ -91,5 +91,5 @@ def incidents(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "incidents"):
     incidents(spec)

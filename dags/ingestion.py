@@ -29,7 +29,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from perennial import discovery
 from perennial.specs import DatasetSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.operators.tell_refused import TellRefused
 from perennial_airflow.sensors.landing_sensor import WaitForFiles
@@ -93,5 +93,5 @@ def of_scores(spec: DatasetSpec) -> DAG:
     return dag
 
 
-for spec in discovery.datasets().values():
+for spec in wanted(discovery.datasets().values(), "ingestion"):
     of_scores(spec) if spec.scores_of else ingestion(spec)

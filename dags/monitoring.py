@@ -27,7 +27,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.announce_retraining import AnnounceRetraining
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, stage_task
@@ -61,5 +61,5 @@ def monitoring(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "monitoring"):
     monitoring(spec)

@@ -24,7 +24,7 @@ from airflow.sdk import DAG, Param
 from perennial import discovery
 from perennial.specs import DatasetSpec
 from perennial_airflow import sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.share_out import ShareOut
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, result_of, stage_task, stage_tasks
@@ -51,5 +51,5 @@ def profiling(spec: DatasetSpec) -> DAG:
     return dag
 
 
-for spec in discovery.datasets().values():
+for spec in wanted(discovery.datasets().values(), "profiling"):
     profiling(spec)

@@ -21,7 +21,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import run_page, stage_task
 
@@ -41,5 +41,5 @@ def recalibration(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "recalibration"):
     recalibration(spec)

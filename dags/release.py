@@ -37,7 +37,7 @@ from airflow.sdk import DAG, BaseOperator, Param, chain
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
 from perennial_airflow.operators.tell_incidents import TellIncidents, questions
 from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_task
@@ -133,5 +133,5 @@ def release(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "release"):
     release(spec)

@@ -29,7 +29,7 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.share_out import ShareOut
 from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, result_of, stage_task, stage_tasks
@@ -104,5 +104,5 @@ def scoring(spec: ModelSpec) -> DAG:
 
 
 READ = {dataset.scores_of for dataset in discovery.datasets().values()}  # models whose scores are rows of a dataset
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "scoring"):
     scoring(spec)

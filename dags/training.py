@@ -35,7 +35,7 @@ from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable
 from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
-from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.dag_defaults import dag_defaults, wanted
 from perennial_airflow.operators.tell_incidents import TellIncidents, refusals
 from perennial_airflow.stage_task import param, result_of, run_page, stage_task
 
@@ -108,5 +108,5 @@ def training(spec: ModelSpec) -> DAG:
     return dag
 
 
-for spec in discovery.models().values():
+for spec in wanted(discovery.models().values(), "training"):
     training(spec)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-FOLDER_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+BUNDLE = "perennial_airflow.dag_bundle.SpecBundle"
 VARIABLE = "PERENNIAL_PROJECT"
 BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"  # Airflow's variable for them
 ENVIRONMENTS = ("workload", "airflow", "serving")  # to which a project may add packages
@@ -74,7 +74,7 @@ def bundles(named: Iterable[Path]) -> list[dict[str, Any]]:
     """Airflow's bundles of DAG files: the platform's own folder, and that of each project; each file can import what lies beside it."""
     own: list[tuple[str, dict[str, str]]] = [("dags-folder", {})]
     theirs = [(f"project-{project.name}", {"path": str(project / "dags")}) for project in named if (project / "dags").is_dir()]
-    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in own + theirs]
+    return [{"name": name, "classpath": BUNDLE, "kwargs": kwargs} for name, kwargs in own + theirs]
 
 
 def of(file: Path, named: Iterable[Path]) -> Path | None:

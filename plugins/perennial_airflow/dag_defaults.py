@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from airflow.sdk import get_parsing_context
 from perennial.specs import DatasetSpec, ModelSpec
 
 RETRIES: dict[str, Any] = {
@@ -15,7 +17,19 @@ RETRIES: dict[str, Any] = {
 }
 
 
+_Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
 LONGEST = timedelta(hours=1)  # of a task that is no stage; a stage's own limit is in its spec
+
+
+def wanted(specs: Iterable[_Spec], kind: str) -> Iterator[_Spec]:
+    """The specs of which a DAG file makes its DAGs: all, or where a task of one DAG is to run, that DAG's own."""
+    only = get_parsing_context().dag_id
+    return (spec for spec in specs if only in (None, dag_id(spec, kind)))
+
+
+def dag_id(spec: DatasetSpec | ModelSpec, kind: str) -> str:
+    """Name of the DAG of this kind."""
+    return f"{spec.name}_{kind}"
 
 
 def dag_defaults(spec: DatasetSpec | ModelSpec, kind: str, manual: str) -> dict[str, Any]:
@@ -27,7 +41,7 @@ def dag_defaults(spec: DatasetSpec | ModelSpec, kind: str, manual: str) -> dict[
         manual: docstring of the DAG file, with `{name}`, `{title}` and (for a model) `{dataset}` to be filled in.
     """
     names = {"name": spec.name, "title": spec.title, "dataset": getattr(spec, "dataset", spec.name)}
-    return common_defaults(f"{spec.name}_{kind}", manual.format(**names), {"perennial", kind, spec.name}, owner=spec.owner)
+    return common_defaults(dag_id(spec, kind), manual.format(**names), {"perennial", kind, spec.name}, owner=spec.owner)
 
 
 def common_defaults(dag_id: str, manual: str, tags: set[str], *, owner: str) -> dict[str, Any]:

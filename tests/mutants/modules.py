@@ -48,6 +48,7 @@ def _of_readers(file: str) -> Module:
 
 
 MODULES = {
+    "spec_changes": _mirrored("spec_changes"),
     "offsets": _mirrored("sources/offsets"),
     "records": _mirrored("sources/records"),
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Arguments are Airflow's (`scheduler`), or a whole command where they begin with a program: Airflow's own chart passes both kinds.
-# What PERENNIAL_PROJECT names has DAG files of its own, which Airflow must be told of by an option of its.
-if [ -n "${PERENNIAL_PROJECT:-}" ] && [ -z "${AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST:-}" ]; then
+# By an option of its Airflow is told of our DAG files, whose specs are watched, and of those of PERENNIAL_PROJECT.
+if [ -z "${AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST:-}" ]; then
     AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=$(python -m perennial.projects)
     export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST
 fi

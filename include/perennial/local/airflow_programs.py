@@ -60,7 +60,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(projects.bundles(settings.projects))} if settings.projects else {}),
+        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(projects.bundles(settings.projects)),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the name server, which a laptop may not reach
@@ -93,7 +93,8 @@ def environment(settings: Settings) -> dict[str, str]:
         # Where stages are pods, a DAG file imports Kubernetes' client: on a starved machine the defaults of 30 and 50 s lose DAGs.
         "CORE__DAGBAG_IMPORT_TIMEOUT": "120",
         "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "180",
-        "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # at which perennial_airflow/dag_bundle.py sees new and edited specs
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",  # at which a DAG file is parsed of which nothing changed
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
     }
     return {

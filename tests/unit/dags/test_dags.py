@@ -110,6 +110,19 @@ def test_the_project_s_own_dags_parse(monkeypatch):
         DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
 
 
+@pytest.mark.parametrize("dag_id", ["lateness_training", "trips_ingestion", "trips_profiling", "perennial_specs"])
+def test_a_task_s_process_makes_only_its_own_dag(dags, monkeypatch, dag_id):
+    """OP-05: Airflow parses a DAG file once more in the process of each task: there, what it costs does not grow with the number of
+    models."""
+    del dags
+    monkeypatch.setattr(discovery, "models", lambda: {name: _model(name) for name in ("lateness", "other", "third")})
+    monkeypatch.setattr(discovery, "datasets", lambda: {name: _dataset(name) for name in ("trips", "others")})
+    file = DAGS / f"{dag_id.rpartition('_')[2]}.py"
+    assert set(_parsed(file)) > {dag_id} or dag_id == "perennial_specs"
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)  # as Airflow's task runner does
+    assert set(_parsed(file)) == {dag_id}
+
+
 def test_parsing_twice_gives_the_same(dags):
     """DE-01: Otherwise Airflow would make a new version of the DAG at every parse."""
     again = _parsed()

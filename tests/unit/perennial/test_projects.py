@@ -300,7 +300,7 @@ def test_airflow_s_option_names_a_bundle_for_each_project(tmp_path):
     """DE-01, DE-09: As Airflow reads it, and as a container's start asks for it."""
     for folder in ("ours/dags", "without/include"):
         (tmp_path / folder).mkdir(parents=True)
-    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    classpath = "perennial_airflow.dag_bundle.SpecBundle"
     wanted = [
         {"name": "dags-folder", "classpath": classpath, "kwargs": {}},
         {"name": "project-ours", "classpath": classpath, "kwargs": {"path": f"{tmp_path}/ours/dags"}},

@@ -81,7 +81,7 @@ def test_connections_for_alerts_are_handed_on(home, monkeypatch):
 
 
 def test_each_project_has_a_bundle_of_dag_files(home):
-    """DE-09: Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
+    """DE-09: Beside that of Perennial, under the name that Airflow would give to it."""
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
     for folder in ("ours/dags", "theirs/dags", "without/include"):
         (home / folder).mkdir(parents=True)
@@ -91,4 +91,5 @@ def test_each_project_has_a_bundle_of_dag_files(home):
         ("project-ours", {"path": str(home / "ours/dags")}),
         ("project-theirs", {"path": str(home / "theirs/dags")}),
     ]
-    assert name not in airflow_programs.environment(settings(home))
+    alone = json.loads(airflow_programs.environment(settings(home))[name])
+    assert [(bundle["name"], bundle["kwargs"]) for bundle in alone] == [("dags-folder", {})]
