@@ -63,7 +63,7 @@ def measured(models: int, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="perennial-parsing-") as scratch:
         home, project = Path(scratch, "home"), Path(scratch, "project")
         home.mkdir()
-        os.chmod(scratch, 0o755)  # noqa: S103 - PostgreSQL runs as another user where this is root
+        os.chmod(scratch, 0o755)
         (home / "venvs").symlink_to(Path(sys.prefix).parent)
         for number in range(models):
             write_model(project, f"m{number:03d}")

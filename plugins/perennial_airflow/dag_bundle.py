@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from airflow.dag_processing.bundles.local import LocalDagBundle
+
 import perennial_datasets
 import perennial_models
-from airflow.dag_processing.bundles.local import LocalDagBundle
 from perennial import projects, spec_changes
 from perennial.settings import Settings
 

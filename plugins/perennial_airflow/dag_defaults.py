@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from airflow.sdk import get_parsing_context
+
 from perennial.specs import DatasetSpec, ModelSpec
 
 RETRIES: dict[str, Any] = {

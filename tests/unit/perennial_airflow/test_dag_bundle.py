@@ -6,7 +6,6 @@ import json
 import os
 from contextlib import contextmanager
 
-import perennial_models
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.models.dag import DagModel
@@ -14,6 +13,7 @@ from airflow.models.dagbag import DagPriorityParsingRequest
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import sessionmaker
 
+import perennial_models
 from perennial import projects, spec_changes
 from perennial_airflow.dag_bundle import SpecBundle
 

@@ -261,7 +261,7 @@ def test_what_pip_cannot_put_together_is_a_clause(ours, monkeypatch, capsys):
 
 
 def test_airflow_s_image_tells_airflow_of_projects(tmp_path):
-    """DE-04, DE-09: Whatever Airflow runs, its entrypoint hands on the bundle of our DAG files, and those of the projects that the variable names."""
+    """DE-04, DE-09: Whatever Airflow runs, its entrypoint hands on the bundles: ours, and those of the projects that are named."""
     (tmp_path / "ours" / "dags").mkdir(parents=True)
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
     entrypoint = ["sh", str(images.IMAGES / "airflow/entrypoint.sh"), "sh", "-c", f'echo "${{{name}:-none}}"']
