@@ -90,11 +90,14 @@ def run(settings: Settings, store: Store, command: list[str], status_port: int) 
 
 
 def environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the container that supervisord itself does not hand on, for the command; and Airflow's, for DAG files of projects."""
+    """Variables of the container that supervisord itself does not hand on, for the command; and Airflow's, for DAG files."""
     handed_on = {k: v for k, v in outer.items() if k.startswith(NOT_INHERITED) and not k.startswith("SUPERVISOR_")}
-    if named := projects.folders(outer.get(projects.VARIABLE, "")):
-        handed_on = {projects.BUNDLES: json.dumps(projects.bundles(named)), **handed_on}
-    return {**handed_on, "SPT_NOENV": "1"}  # keeps the environment readable, by which a killed supervisor's children are found
+    bundles = json.dumps(projects.bundles(projects.folders(outer.get(projects.VARIABLE, ""))))
+    return {
+        projects.BUNDLES: bundles,
+        **handed_on,
+        "SPT_NOENV": "1",
+    }  # keeps the environment readable, by which a killed supervisor's children are found
 
 
 class Logs:

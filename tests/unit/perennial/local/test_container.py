@@ -31,6 +31,7 @@ def logs(tmp_path: Path) -> Iterator[tuple[Path, io.StringIO, Logs]]:
 def test_the_command_gets_what_supervisord_keeps_back() -> None:
     """OP-07: Airflow's, the platform's and Python's variables reach the command; supervisord's own and the rest do not."""
     given = environment({"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SUPERVISOR_X": "1", "PATH": "/bin"})
+    assert json.loads(given.pop("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"))[0]["name"] == "dags-folder"
     assert given == {"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SPT_NOENV": "1"}
 
 
@@ -41,7 +42,7 @@ def test_airflow_is_told_of_the_dag_files_of_projects(tmp_path: Path) -> None:
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
     assert [bundle["name"] for bundle in json.loads(environment(outer)[name])] == ["dags-folder", "project-ours"]
     assert environment({**outer, name: "[]"})[name] == "[]"
-    assert name not in environment({})
+    assert [bundle["name"] for bundle in json.loads(environment({})[name])] == ["dags-folder"]
 
 
 def test_a_command_is_named_after_its_words() -> None:
