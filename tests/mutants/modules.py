@@ -51,6 +51,7 @@ MODULES = {
     "spec_changes": _mirrored("spec_changes"),
     "offsets": _mirrored("sources/offsets"),
     "records": _mirrored("sources/records"),
+    "served_log": _mirrored("served_log"),
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signal_values": _mirrored("monitoring/signal_values"),

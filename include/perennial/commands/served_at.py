@@ -14,7 +14,7 @@ from perennial.lineage.ledger import Ledger, known_models
 from perennial.served_tables import SCORED, predictions_name
 from perennial.settings import Settings
 from perennial.store import Store
-from perennial.views.ledger import ID, Answer, answer_words, describe, is_row_of, waiting_answers
+from perennial.views.ledger import ID, Answer, answer_words, describe, is_row_of, recent_answers
 
 __all__ = ["describe", "run"]
 
@@ -45,8 +45,8 @@ def _answers(store: Store, model: str, id: str) -> tuple[Answer, ...]:
     """From the log of the servers, or else from the table of predictions, of which the column of ids is read whole."""
     if not ID.fullmatch(id):
         return ()
-    if waiting := waiting_answers(store, model, id):
-        return tuple(waiting)
+    if recent := recent_answers(store, model, id):
+        return recent
     import pyarrow.compute as pc
 
     from perennial.data.merging import BATCH

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.monitoring.prediction_table import Table, collect_predictions
+from perennial.served_log import segments
 from perennial.served_tables import INPUT, is_scored, outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec, SignalSpec
 from perennial.store import Store
@@ -53,9 +54,12 @@ class WrongAnswers:
 
 def newest_mark(store: Store, model: str, *, with_predictions: bool = False) -> str:
     """A mark that changes when new outcomes arrive, or predictions, too: it names the newest ones in the store; empty if there is none."""
-    listings = [f"outcomes/{model}", f"tables/{model}_outcomes/_delta_log"]
-    listings += [f"predictions/{model}", f"tables/{model}_predictions/_delta_log"] if with_predictions else []
-    return " ".join(max((item.key for item in store.list(listing)), default="") for listing in listings).strip()
+    logs = {f"outcomes/{model}": outcomes_name(model), **({f"predictions/{model}": predictions_name(model)} if with_predictions else {})}
+    marks = []
+    for prefix, table in logs.items():
+        marks.append(max((f"{one.name}@{one.etag}" for one in segments(store, prefix)), default=""))
+        marks.append(max((item.key for item in store.list(f"tables/{table}/_delta_log")), default=""))
+    return " ".join(marks).strip()
 
 
 def wrong_since(

@@ -5,9 +5,8 @@ Whatever wrote them: an older release, a server that was killed while it wrote, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.profiles.layout import quoted
@@ -21,10 +20,19 @@ AT_ONCE_BYTES = 16 << 20  # of lines in memory
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Lines of one file, read from some line on."""
+
+    place: int  # of the file among those that are read
+    data: bytes
+    line: int = 1  # number of its first line in the file
+
+
+@dataclass(frozen=True)
 class Damage:
     """A line that cannot be read."""
 
-    file: int  # place of its segment
+    place: int  # of its file
     line: int  # from 1
     fault: str
     text: str
@@ -47,8 +55,12 @@ def in_pointer(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def read_lines(files: Sequence[Path], fields: Sequence[LineField]) -> tuple[pa.Table, list[Damage]]:
+def read_lines(pieces: Iterable[Piece], fields: Sequence[LineField]) -> tuple[pa.Table, list[Damage]]:
     """Read JSON lines.
+
+    Args:
+        pieces: of files; only a few are held at a time.
+        fields: the columns.
 
     Returns:
         A row for each line whose fields all fit, with the columns of `fields` and `line`, its place among all; and the other lines, with
@@ -62,7 +74,7 @@ def read_lines(files: Sequence[Path], fields: Sequence[LineField]) -> tuple[pa.T
     query = _query(fields)
     tables, damaged = [], []
     begun = 0
-    for group in _groups(files) or [[]]:
+    for group in _groups(pieces):
         rows, unread = _read_group(connection, query, group, begun)
         tables.append(rows)
         damaged += unread
@@ -93,43 +105,39 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _groups(files: Sequence[Path]) -> list[list[tuple[int, Path]]]:
-    """The files with their places, as many together as may be in memory."""
-    groups: list[list[tuple[int, Path]]] = []
-    size = AT_ONCE_BYTES
-    for place, file in enumerate(files):
-        more = file.stat().st_size
-        if size + more > AT_ONCE_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append((place, file))
-        size += more
-    return groups
+def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """The pieces, as many together as may be in memory; one empty group if there are none."""
+    group, size = list[Piece](), 0
+    for piece in pieces:
+        if group and size + len(piece.data) > AT_ONCE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += len(piece.data)
+    yield group
 
 
-def _read_group(
-    connection: duckdb.DuckDBPyConnection, query: str, files: Sequence[tuple[int, Path]], begun: int
-) -> tuple[pa.Table, list[Damage]]:
+def _read_group(connection: duckdb.DuckDBPyConnection, query: str, pieces: Sequence[Piece], begun: int) -> tuple[pa.Table, list[Damage]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     places: list[tuple[int, int]] = []
-    texts: list[str | None] = []
-    for place, file in files:
-        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+    raw: list[bytes] = []
+    for piece in pieces:
+        for number, line in enumerate(piece.data.split(b"\n"), start=piece.line):
             if line.strip():
-                places.append((place, number))
-                texts.append(_decoded(line))
-    lines = pa.table({"line": pa.array(range(begun, begun + len(texts)), pa.int64()), "text": pa.array(texts, pa.string())})
+                places.append((piece.place, number))
+                raw.append(line)
+    texts = pa.array([_decoded(line) for line in raw], pa.string())
+    lines = pa.table({"line": pa.array(range(begun, begun + len(raw)), pa.int64()), "text": texts})
     connection.register("lines", pa.Table.from_batches(lines.to_batches(max_chunksize=16_384), lines.schema))
     parsed: pa.Table = connection.sql(query).to_arrow_table()
     connection.unregister("lines")
     wrong = parsed.filter(pc.is_valid(parsed["fault"])).select(["line", "fault"]).sort_by("line").to_pylist()
     damaged = []
     for item in wrong:
-        file, number = places[item["line"] - begun]
-        text = texts[item["line"] - begun]
-        damaged.append(Damage(file, number, item["fault"], _raw(dict(files)[file], number) if text is None else text))
+        (place, number), line = places[item["line"] - begun], raw[item["line"] - begun]
+        damaged.append(Damage(place, number, item["fault"], line.decode("utf-8", "backslashreplace")))
     return parsed.filter(pc.is_null(parsed["fault"])).drop_columns(["fault"]), damaged
 
 
@@ -138,7 +146,3 @@ def _decoded(line: bytes) -> str | None:
         return line.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _raw(file: Path, number: int) -> str:
-    return file.read_bytes().split(b"\n")[number - 1].decode("utf-8", "backslashreplace")

@@ -17,14 +17,13 @@ whose prediction is unknown waits in the table until the prediction comes.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.answer_names import outcome_names
 from perennial.classes import named_by_numbers, outcome_number
-from perennial.monitoring.log_lines import Damage, LineField, read_lines
+from perennial.monitoring.log_lines import Damage, LineField, Piece, read_lines
 from perennial.monitoring.prediction_table import TIME, Collected, Table, collect
 from perennial.specs import ModelSpec
 from perennial.store import Store
@@ -56,10 +55,10 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
         LineField("time", "/time", *TIME, required=True),
     ]
 
-    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+    def read(pieces: Iterable[Piece]) -> tuple[pa.Table, list[Damage]]:
         import pyarrow as pa
 
-        rows, damaged = read_lines(files, fields)
+        rows, damaged = read_lines(pieces, fields)
         return rows.append_column("source", pa.array(["log"] * rows.num_rows, pa.string())).select(COLUMNS), damaged
 
     return collect(store, f"outcomes/{model.name}", table, read)

@@ -1,13 +1,13 @@
 """Collects the log segments of servers into one Delta table of predictions, each row exactly once.
 
-Servers write a segment a second; a commit for each would drown the table in versions. So segments are taken in batches:
+A segment grows each second for a minute (`perennial.served_log`), and what it has so far is taken in batches:
 
-    1. the batch is written down, `<prefix>/batches/<number>.json`, by put-if-absent: it names its segments
+    1. the batch is written down, `<prefix>/batches/<number>.json`, by put-if-absent: it names parts of segments
     2. their rows are appended in one commit with the batch's name as digest, which the table takes once
-    3. the segments are removed
+    3. the segments that will not grow any more are removed
 
 Whatever is killed, and however many collect at a time, the next call first finishes the last batch and only then looks for
-segments, so that no segment is ever in two batches.
+segments, so that no part of one is ever in two batches.
 
 A line that cannot be read holds nothing up: it is kept in `<prefix>/damaged/<batch>-<lines>.jsonl` with the reason, and counted.
 
@@ -27,18 +27,17 @@ from __future__ import annotations
 import json
 import logging
 import re
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.answer_names import answer_names
 from perennial.clock import moment_sql, wall_sql
 from perennial.column_types import kind_of
-from perennial.errors import StoredDataDamaged
-from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
+from perennial.monitoring.log_lines import Damage, LineField, Piece, Sql, in_pointer, read_lines
 from perennial.served_ids import Indexed, write_ids
+from perennial.served_log import Batch, Part, Segment, batch_key, finished, first_of, last_batch, read_part, segments, waiting
 from perennial.served_tables import INPUT
 from perennial.specs import Column, DatasetSpec, ModelSpec
 from perennial.store import Store
@@ -48,13 +47,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEGMENT = re.compile(r"[^/]+\.jsonl")
 SET_ASIDE = re.compile(r"\d+-(\d+)\.jsonl")
-MAX_BATCH_BYTES, MAX_BATCH_SEGMENTS = 256 << 20, 5000
 KEPT_BATCHES = 50  # far more than the collectors that could run at a time
 
 
-Read = Callable[[Sequence[Path]], "tuple[pa.Table, list[Damage]]"]
+Read = Callable[[Iterable[Piece]], "tuple[pa.Table, list[Damage]]"]
 Index = Callable[["pa.Table", int], None]
 
 
@@ -153,11 +150,11 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
 
     fields = _fields(model, dataset)
 
-    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+    def read(pieces: Iterable[Piece]) -> tuple[pa.Table, list[Damage]]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows, damaged = read_lines(files, fields)
+        rows, damaged = read_lines(pieces, fields)
         of_no_version = pc.is_in(rows["fallback"], pa.array(["constant", "rule"]))  # as little the version's answers as a shadow's are
         shadow = pc.or_(pc.fill_null(rows["shadow"], False), pc.fill_null(of_no_version, False))
         filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": shadow}
@@ -242,103 +239,88 @@ def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
 
 
 def collect(store: Store, prefix: str, table: Table, read: Read, index: Index | None = None) -> Collected:
-    """Take every segment that is directly below a prefix into a table, then remove it; one that comes meanwhile is left to the next call.
+    """Take what is logged directly below a prefix into a table; what comes meanwhile is left to the next call.
+
+    The folder is listed once, unless another collects at the same time.
 
     Args:
         store: where the segments are.
         prefix: their folder.
         table: where their rows go.
-        read: gives the rows of files, and those of their lines that are damaged.
+        read: gives the rows of pieces of the log, and those of their lines that are damaged.
         index: is given the rows of each batch, and its number, before they are in the table; after a kill it is given them again.
     """
-    total = Collected()
-    there = frozenset(name for name, _ in _segments(store, prefix))  # of servers that write faster than is read a call would never end
-    number, segments = _last_batch(store, prefix)
+    total, there = Collected(), None
     while True:
-        if segments:
-            total += _finish(store, prefix, number, segments, table=table, read=read, index=index)
-        segments = _waiting(store, prefix, there)
-        if not segments:
+        batch = last_batch(store, prefix)  # before the listing: what earlier ones took is removed by now, what this one took follows
+        total += _take(store, prefix, batch, table=table, read=read, index=index)
+        listed = segments(store, prefix)
+        there = there or {one.name: one.size for one in listed}  # of servers that write faster than is read a call would never end
+        listed = [replace(one, size=min(one.size, there[one.name])) for one in _removed(store, prefix, batch, listed) if one.name in there]
+        sizes = {one.name: one.size for one in listed}
+        parts: Sequence[Part] = waiting(listed, batch.ends)
+        while parts:
+            batch = batch.after(first_of(parts, sizes), sizes)
+            if not store.put_if_absent(batch_key(prefix, batch.number), batch.encoded()):
+                break  # another collector wrote one down first: help it finish
+            total += _take(store, prefix, batch, table=table, read=read, index=index)
+            for part in batch.parts:
+                if part.end is None:
+                    store.delete(f"{prefix}/{part.name}")
+            store.delete(batch_key(prefix, max(batch.number - KEPT_BATCHES, 0)))
+            parts = parts[len(batch.parts) :]
+        else:
             return total
-        number += 1
-        if not store.put_if_absent(_batch(prefix, number), json.dumps({"segments": segments}).encode()):
-            number, segments = _last_batch(store, prefix)  # another collector wrote one down first: help it finish
-        store.delete(_batch(prefix, max(number - KEPT_BATCHES, 0)))
 
 
-def _last_batch(store: Store, prefix: str) -> tuple[int, list[str]]:
-    keys = [stored.key for stored in store.list(f"{prefix}/batches")]
-    if not keys:
-        return 0, []
-    try:
-        segments: list[str] = json.loads(store.read(keys[-1]))["segments"]
-    except (ValueError, KeyError, TypeError):
-        raise StoredDataDamaged(f"{keys[-1]} does not say which logged files it is of. Restore it from a copy of the store.") from None
-    return int(Path(keys[-1]).stem), segments
-
-
-def _segments(store: Store, prefix: str) -> Iterator[tuple[str, int]]:
-    """Names and sizes, bytes."""
-    for stored in store.list(prefix):
-        name = stored.key.removeprefix(f"{prefix}/")
-        if SEGMENT.fullmatch(name):
-            yield name, stored.size
-
-
-def _waiting(store: Store, prefix: str, there: Collection[str]) -> list[str]:
-    """The first of some segments, as many as make a batch, that no other collector has taken."""
-    names, total = [], 0
-    for name, size in _segments(store, prefix):
-        if name in there:
-            names.append(name)
-            total += size
-            if total >= MAX_BATCH_BYTES or len(names) >= MAX_BATCH_SEGMENTS:
-                break
-    return names
-
-
-def _batch(prefix: str, number: int) -> str:
-    return f"{prefix}/batches/{number:08d}.json"
-
-
-def _finish(store: Store, prefix: str, number: int, segments: list[str], *, table: Table, read: Read, index: Index | None) -> Collected:
-    digest, done = f"{prefix}/{number:08d}", Collected()
-    if not table.has_batch(digest):
-        with tempfile.TemporaryDirectory(prefix="perennial-segments-") as folder:
-            files = [file for name in segments if _downloaded(store, f"{prefix}/{name}", file := Path(folder, name))]
-            # A segment goes only after the commit: one that is gone was committed by another collector since, or removed by hand.
-            if len(files) == len(segments) or not table.has_batch(digest):
-                if len(files) < len(segments):
-                    log.error(
-                        "%d of %d segments of %s are gone before they were taken in.", len(segments) - len(files), len(segments), prefix
-                    )
-                rows, damaged = read(files)
-                if damaged:  # before the commit: whatever is killed, a line is in the table or kept here
-                    _set_aside(store, f"{_damaged(prefix)}/{number:08d}-{len(damaged)}.jsonl", damaged, segments)
-                if index:
-                    index(rows, number)
-                table.append(rows, digest)
-                done = Collected(len(files), rows.num_rows, len(damaged))
-    for name in segments:
+def _removed(store: Store, prefix: str, batch: Batch, listed: Sequence[Segment]) -> list[Segment]:
+    """Remove what is taken whole, now that the batch is in; the segments that are left."""
+    whole = {part.name: part.etag for part in batch.parts if part.end is None}
+    taken = {one.name for one in listed if one.name in whole and whole[one.name] in ("", one.etag)}
+    for one in finished(listed, batch.ends, time.time()):
+        stored = store.stat(f"{prefix}/{one.name}")
+        if stored and stored.size == one.size:  # a listing of many pages may have been made while it grew
+            taken.add(one.name)
+    for name in taken:
         store.delete(f"{prefix}/{name}")
-    return done
+    return [one for one in listed if one.name not in taken]
 
 
-def _downloaded(store: Store, key: str, file: Path) -> bool:
-    try:
-        store.download(key, file)
-    except KeyError:
-        return False
-    return True
+def _take(store: Store, prefix: str, batch: Batch, *, table: Table, read: Read, index: Index | None) -> Collected:
+    """Take a batch in, unless it is."""
+    digest, lost = f"{prefix}/{batch.number:08d}", list[str]()
+    if not batch.parts or table.has_batch(digest):
+        return Collected()
+    rows, damaged = read(_pieces(store, prefix, batch.parts, lost))
+    if lost:  # a segment goes only after the commit: one that is gone was committed by another collector since, or removed by hand
+        if table.has_batch(digest):
+            return Collected()
+        log.error("%d of %d segments of %s are gone before they were taken in.", len(lost), len(batch.parts), prefix)
+    if damaged:  # before the commit: whatever is killed, a line is in the table or kept here
+        _set_aside(store, f"{_damaged(prefix)}/{batch.number:08d}-{len(damaged)}.jsonl", damaged, batch.parts)
+    if index:
+        index(rows, batch.number)
+    table.append(rows, digest)
+    return Collected(len(batch.parts) - len(lost), rows.num_rows, len(damaged))
+
+
+def _pieces(store: Store, prefix: str, parts: Sequence[Part], lost: list[str]) -> Iterator[Piece]:
+    """The bytes of parts, read one after the other; the names of those that are gone are added to `lost`."""
+    for place, part in enumerate(parts):
+        data = read_part(store, prefix, replace(part, begin=0))
+        if data is None:
+            lost.append(part.name)
+        else:
+            yield Piece(place, data[part.begin :], 1 + data.count(b"\n", 0, part.begin))
 
 
 def _damaged(prefix: str) -> str:
     return f"{prefix}/damaged"
 
 
-def _set_aside(store: Store, key: str, damaged: list[Damage], segments: list[str]) -> None:
+def _set_aside(store: Store, key: str, damaged: list[Damage], parts: Sequence[Part]) -> None:
     lines = [
-        json.dumps({"segment": segments[unread.file], "line": unread.line, "fault": unread.fault, "text": unread.text})
+        json.dumps({"segment": parts[unread.place].name, "line": unread.line, "fault": unread.fault, "text": unread.text})
         for unread in damaged
     ]
     store.write(key, "".join(f"{line}\n" for line in lines).encode())

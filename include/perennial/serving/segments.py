@@ -1,6 +1,9 @@
-"""Writes lines to the store as segments: objects that appear whole, one a second at most, named uniquely and in order.
+"""Writes lines to the store as segments: objects named uniquely and in order, each begun about once a minute.
 
-A reader may take every segment that it finds: none is written again.
+A segment grows: the object is written again, whole, with each second's lines behind those that it has, until a minute is over, it is full
+or writing it again has cost enough. So what a kill can take, and what a reader does not see yet, is less than a second, and a day has
+about 1,440 objects. A reader may take the bytes that it finds, whole lines always, and come back for what is behind them; once the same
+writer has a segment of a higher number, the one before is never written again (`served_log.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from perennial.errors import PerennialError
+from perennial.served_log import growing_name
 from perennial.store import Store
 
 log = logging.getLogger(__name__)
@@ -23,6 +27,8 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 0.5  # with the time of one write this keeps what a kill can take below a second
 MAX_SEGMENT_BYTES = 8 << 20
 MAX_WAITING_BYTES = 64 << 20
+SEGMENT_SECONDS = 60.0  # after which the next lines begin another one
+REWRITTEN_BYTES = 16 << 20  # that a segment costs in all, written again and again, before the next lines begin another one
 _SAY_EVERY_SECONDS = 60.0
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -44,16 +50,21 @@ class SegmentWriter:
         linger_seconds: float = LINGER_SECONDS,
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        segment_seconds: float = SEGMENT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.store, self.prefix = store, prefix.rstrip("/")
         begun = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
         self.name = f"{begun}-{writer}-{os.getpid()}-{secrets.token_hex(3)}"  # no other process start has this name
         self.linger_seconds, self.max_segment_bytes, self.max_waiting_bytes = linger_seconds, max_segment_bytes, max_waiting_bytes
+        self.segment_seconds = segment_seconds
         self.dropped = 0
         self.written = 0
-        self._clock = clock
-        self._numbers = itertools.count()
+        self._clock, self._wall = clock, wall  # a machine that slept is late by the second alone
+        self._number = 0  # of the segment that grows
+        self._grown = b""  # what it has
+        self._begun = self._cost = 0.0  # when its first lines were written, and how many bytes were for it in all
         self._waiting: deque[tuple[int, Lines, threading.Event | None]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -135,15 +146,29 @@ class SegmentWriter:
             return b""
 
     def _write(self, data: bytes) -> None:
-        key = f"{self.prefix}/{self.name}-{next(self._numbers):08d}.jsonl"
+        if not data:
+            return
+        now = self._wall()
+        is_old = abs(now - self._begun) >= self.segment_seconds or self._cost >= REWRITTEN_BYTES
+        if self._grown and (is_old or len(self._grown) + len(data) > self.max_segment_bytes):
+            self._begin_next()
+        self._begun = self._begun if self._grown else now
+        self._grown += data
+        self._cost += len(self._grown)
+        key = f"{self.prefix}/{growing_name(self.name, self._number)}"
         for attempt in itertools.count():
             try:
-                self.store.write(key, data)
-                return
+                self.store.write(key, self._grown)
+                break
             except PerennialError as error:
                 if attempt == 0:
                     log.error("A segment waits in memory: %s", error)
                 time.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+        if attempt:  # an attempt that was given up may reach the store later: it must not find more there than it brings
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        self._number, self._grown, self._cost = self._number + 1, b"", 0.0
 
     def _say_drops(self) -> None:
         if self.dropped > self._said_dropped and self._clock() - self._said >= _SAY_EVERY_SECONDS:

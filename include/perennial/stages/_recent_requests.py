@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from perennial import encoding
-from perennial.monitoring.prediction_table import SEGMENT
+from perennial.served_log import waiting_lines
 from perennial.served_tables import INPUT, is_scored, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
@@ -38,22 +38,15 @@ def recent_rows(store: Store, model: ModelSpec, dataset: DatasetSpec, count: int
 
 
 def _logged(store: Store, model: str) -> Iterator[dict[str, Any]]:
-    """Rows of segments that no monitoring has collected yet, the newest segment first. A line that cannot be read is passed over:
+    """Logged rows that no monitoring has collected yet, the newest segment first. A line that cannot be read is passed over:
     monitoring sets it aside and says so."""
-    prefix = f"predictions/{model}"
-    segments = [stored for stored in store.list(prefix) if SEGMENT.fullmatch(stored.key.removeprefix(f"{prefix}/"))]
-    for stored in sorted(segments, key=lambda one: (one.modified, one.key), reverse=True):
+    for line in waiting_lines(store, f"predictions/{model}"):
         try:
-            text = store.read(stored.key)
-        except KeyError:  # collected since the listing
+            said = json.loads(line)
+            if not said.get("shadow") and isinstance(said["row"], dict):
+                yield said["row"]
+        except (ValueError, KeyError, AttributeError, TypeError):
             continue
-        for line in reversed(text.splitlines()):
-            try:
-                said = json.loads(line)
-                if not said.get("shadow") and isinstance(said["row"], dict):
-                    yield said["row"]
-            except (ValueError, KeyError, AttributeError, TypeError):
-                continue
 
 
 def _collected(store: Store, model: ModelSpec, dataset: DatasetSpec, count: int) -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ class FolderStore(Store):
             for name in files:
                 if name.endswith(".unfinished"):
                     continue
-                item = self.stat(Path(folder, name).relative_to(self.path).as_posix())
+                item = self.stat(f"{folder[len(self.root) :].lstrip('/')}/{name}")
                 if item:  # else it was removed since the walk saw it
                     objects.append(item)
         return sorted(objects, key=lambda item: item.key)

@@ -21,6 +21,7 @@ from perennial import discovery
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import WHOLE, Entry, Kind, Ledger, Line, known_models
 from perennial.served_ids import find_ids
+from perennial.served_log import Part, read_part, segments
 from perennial.store import Store
 from perennial.views.view import View
 
@@ -28,7 +29,6 @@ ROWS = 50  # entries of a page
 SEGMENTS, BYTES = 400, 32 << 20  # of the servers' log that are looked through, the newest
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,160}")
-SEGMENT = re.compile(r"[^/]+\.jsonl")
 
 
 class LedgerEntry(View):
@@ -157,7 +157,7 @@ def answer_view(store: Store, name: str, id: str) -> AnswerView:
     if not ID.fullmatch(id):
         said = "No prediction has such an id: it has letters, digits and the signs . _ : - and begins with a letter or a digit."
         return AnswerView(model=name, id=id, answers=(), sentence=said, command="")
-    answers = tuple(waiting_answers(store, name, id)) or _indexed_answers(store, name, id)
+    answers = recent_answers(store, name, id)
     if answers:
         return AnswerView(model=name, id=id, answers=answers, sentence=answer_words(name, id, answers), command="")
     return AnswerView(
@@ -170,27 +170,29 @@ def answer_view(store: Store, name: str, id: str) -> AnswerView:
     )
 
 
-def waiting_answers(store: Store, model: str, id: str) -> list[Answer]:
-    """The answers to a prediction that are in the log of the servers and not yet in the table; its newest 32 MB are looked through."""
-    prefix = f"predictions/{model}/"
-    segments = [item for item in store.list(f"predictions/{model}") if SEGMENT.fullmatch(item.key.removeprefix(prefix))]
+def recent_answers(store: Store, model: str, id: str) -> tuple[Answer, ...]:
+    """The answers to a prediction that the servers' log or its index has: each row in the log, and the request for any other version.
+
+    The newest 32 MB of each are looked through.
+    """
+    logged = _logged_answers(store, model, id)
+    seen = {(answer.version, answer.shadow) for answer in logged}
+    found = (Answer(id=id, version=one.version, time=one.time, shadow=one.shadow) for one in find_ids(store, model, id))
+    both = [*logged, *(answer for answer in found if (answer.version, answer.shadow) not in seen)]
+    return tuple(sorted(both, key=lambda answer: (answer.time, answer.id)))
+
+
+def _logged_answers(store: Store, model: str, id: str) -> list[Answer]:
+    """The answers to a prediction in the segments of the log, of which some may be in the table, too."""
+    prefix, wanted = f"predictions/{model}", id.encode()
     answers, size = [], 0
-    for item in sorted(segments, key=lambda item: item.modified, reverse=True)[:SEGMENTS]:
-        size += item.size
+    for one in sorted(segments(store, prefix), key=lambda one: one.modified, reverse=True)[:SEGMENTS]:
+        size += one.size
         if size > BYTES:
             break
-        try:
-            lines = store.read(item.key).split(b"\n")
-        except KeyError:  # collected since
-            continue
-        wanted = id.encode()
+        lines = (read_part(store, prefix, Part(one.name)) or b"").split(b"\n")
         answers += [answer for line in lines if wanted in line and (answer := _answer(line, id))]
-    return sorted(answers, key=lambda answer: (answer.time, answer.id))
-
-
-def _indexed_answers(store: Store, model: str, id: str) -> tuple[Answer, ...]:
-    """The answers to a prediction that is in the table, one for the request and each version that answered it."""
-    return tuple(Answer(id=id, version=one.version, time=one.time, shadow=one.shadow) for one in find_ids(store, model, id))
+    return answers
 
 
 def is_row_of(row: str, id: str) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import os
+import random
 import threading
+from collections import Counter
 
 import pytest
 
@@ -11,6 +16,7 @@ from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.prediction_table import Collected, collect_predictions, set_aside
 from perennial.served_ids import find_ids
+from perennial.served_log import growing_name, last_batch, segments
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
 
@@ -84,10 +90,10 @@ class Dying(FolderStore):
         self._live()
         super().delete(key)
 
-    def download(self, key, path):
+    def read(self, key):
         """Or die."""
         self._live()
-        super().download(key, path)
+        return super().read(key)
 
 
 class DyingTable(Table):
@@ -295,7 +301,7 @@ def test_other_objects_are_left_alone(store):
     assert store.exists("predictions/delays/old/a.jsonl")
 
 
-@pytest.mark.parametrize("after", range(7))
+@pytest.mark.parametrize("after", range(8))
 def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
     """SE-13, DE-22: Two batches with a kill at each possible change: the next call completes it, every row is in once, no segment stays."""
     store = FolderStore(str(tmp_path))
@@ -383,3 +389,145 @@ def test_what_no_version_answered_is_no_versions_answer(tmp_path, fallback, is_s
     collect_predictions(store, MODEL, DATASET, table)
     rows = table.scan()
     assert (rows["shadow"].to_pylist(), "fallback" in rows.column_names) == ([is_shadow], False)
+
+
+def grown(store, writer, number, *lines):
+    """A growing segment as it is now."""
+    store.write(f"predictions/delays/{growing_name(writer, number)}", "".join(f"{line}\n" for line in lines).encode())
+
+
+def test_a_growing_segment_is_taken_in_parts(store):
+    """SE-13: What a server wrote in the last second is in the table at the next look, and a line once; the segment goes when its writer has
+    begun another, and a damaged line has its place in it."""
+    first, second = growing_name("v1", 1), growing_name("v1", 2)
+    grown(store, "v1", 1, a_line("a-0"))
+    assert collected(store) == Collected(segments=1, rows=1)
+    assert collected(store) == Collected()
+    grown(store, "v1", 1, a_line("a-0"), "{", a_line("b-0"))
+    assert collected(store) == Collected(segments=1, rows=1, damaged=1)
+    assert json.loads(store.read("predictions/delays/damaged/00000002-1.jsonl"))["line"] == 2
+    grown(store, "v1", 1, a_line("a-0"), "{", a_line("b-0"), a_line("c-0"))
+    grown(store, "v1", 2, a_line("d-0"))
+    assert collected(store) == Collected(segments=2, rows=2)
+    assert ids(store) == ["a-0", "b-0", "c-0", "d-0"]
+    assert [one.name for one in segments(store, "predictions/delays")] == [second]
+    grown(store, "v1", 3, a_line("e-0"))
+    assert collected(store) == Collected(segments=1, rows=1)
+    assert [one.name for one in segments(store, "predictions/delays")] == [growing_name("v1", 3)]  # the second had nothing new
+    assert first not in last_batch(store, "predictions/delays").ends
+
+
+def test_a_server_that_was_killed_leaves_one_segment_for_a_day(store):
+    """SE-13, DE-22: It is taken at once, and removed when its writer has been silent for a day; if the writer comes back after all, its
+    earlier lines are known."""
+    name = growing_name("v1", 1)
+    grown(store, "v1", 1, a_line("a-0"))
+    assert collected(store).rows == 1
+    os.utime(store.path / "predictions/delays" / name, (1, 1))
+    assert collected(store) == Collected()
+    assert segments(store, "predictions/delays") == []
+    grown(store, "v1", 1, a_line("a-0"), a_line("b-0"))
+    assert collected(store).rows == 1
+    assert ids(store) == ["a-0", "b-0"]
+
+
+def test_a_listing_made_while_a_segment_grew_costs_no_line(store):
+    """SE-13: A listing of many pages may show an older size of a segment beside a newer one of its writer: it is read to its end, and one
+    that seems taken whole stays until it is."""
+
+    class Paged(FolderStore):
+        def list(self, prefix):
+            for stored in super().list(prefix):
+                yield dataclasses.replace(stored, size=size) if stored.key.endswith(growing_name("v1", 1)) else stored
+
+    size = len(a_line("a-0")) + 1
+    grown(store, "v1", 1, a_line("a-0"))
+    collected(store)
+    grown(store, "v1", 1, a_line("a-0"), a_line("b-0"))
+    grown(store, "v1", 2, a_line("c-0"))
+    paged = Paged(store.root)
+    assert collect_predictions(paged, MODEL, DATASET, Table(store, "delays_predictions")).rows == 1
+    assert collected(store).rows == 1
+    assert ids(store) == ["a-0", "b-0", "c-0"]
+
+
+def test_a_file_of_the_name_of_one_that_was_taken_is_taken_too(store):
+    """SE-13: A person corrects damaged lines twice under one name: the second file is no rest of the first."""
+    logged(store, "fixed", a_line("a-0"))
+    assert collected(store).rows == 1
+    logged(store, "fixed", a_line("b-0"), a_line("c-0"))
+    assert collected(store).rows == 2
+    assert ids(store) == ["a-0", "b-0", "c-0"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_killed_while_servers_write_each_line_is_taken_once(tmp_path, seed):
+    """SE-13, DE-22, OP-10: Two servers let segments grow and one is killed; collectors die at any change of the store, between any two
+    writes. Every line is in the table once, and at the end only the segment that each server is writing is left."""
+    chance = random.Random(seed)
+    store, wanted, open_segments = FolderStore(str(tmp_path)), [], {}
+
+    def write(writer, *, anew):
+        number, written = open_segments.get(writer, (0, []))
+        number, written = (number + 1, []) if anew else (number, written)
+        wanted.append(f"{writer}-{len(wanted):04d}")
+        open_segments[writer] = (number, [*written, a_line(wanted[-1])])
+        grown(store, writer, *(number, *open_segments[writer][1]))
+
+    for turn in range(25):
+        for _ in range(chance.randrange(4)):
+            write(chance.choice(["v1", "v2"] if turn < 15 else ["v2"]), anew=chance.random() < 0.3)
+        if chance.random() < 0.2:
+            wanted.append(f"old-{len(wanted):04d}")
+            logged(store, wanted[-1], a_line(wanted[-1]))
+        with contextlib.suppress(Killed):
+            dying = Dying(str(tmp_path), chance.randrange(12))
+            collect_predictions(dying, MODEL, DATASET, Table(store, "delays_predictions"))
+    collected(store)
+    assert ids(store) == sorted(wanted)
+    collected(store)
+    left = {growing_name(writer, number) for writer, (number, _) in open_segments.items()}
+    assert {one.name for one in segments(store, "predictions/delays")} == left
+
+
+class Counting(FolderStore):
+    """A store that counts what is asked of it."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.asked = Counter()
+
+    def list(self, prefix):
+        """Or count."""
+        self.asked["list", prefix] += 1
+        return super().list(prefix)
+
+    def read(self, key):
+        """Or count."""
+        self.asked["read", key.rpartition("/")[0]] += 1
+        return super().read(key)
+
+    def delete(self, key):
+        """Or count."""
+        self.asked["delete"] += 1
+        super().delete(key)
+
+
+def test_a_look_lists_the_log_once_however_much_there_is(tmp_path, monkeypatch):
+    """OP-10, SE-13: 6 or 60 segments in one or six batches: the folder is listed once and each segment read once. A look with nothing new
+    reads the last batch alone and removes nothing."""
+    monkeypatch.setattr("perennial.served_log.MAX_BATCH_SEGMENTS", 10)
+    for count in (6, 60):
+        store = Counting(str(tmp_path / str(count)))
+        for place in range(count):
+            grown(store, "v1", place, a_line(f"{place}-0"))
+        table = Table(store, "delays_predictions")
+        assert collect_predictions(store, MODEL, DATASET, table).rows == count
+        assert store.asked["list", "predictions/delays"] == 1
+        assert store.asked["read", "predictions/delays"] == count
+        store.asked.clear()
+        assert collect_predictions(store, MODEL, DATASET, table) == Collected()
+        assert store.asked["list", "predictions/delays"] == 1
+        assert store.asked["read", "predictions/delays"] == 0
+        assert store.asked["read", "predictions/delays/batches"] == 1
+        assert store.asked["delete"] == 0

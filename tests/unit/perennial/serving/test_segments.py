@@ -1,6 +1,9 @@
 """Lines on their way into the store."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -10,6 +13,7 @@ import pytest
 
 from perennial.errors import StoreUnreachable
 from perennial.online_values import Found
+from perennial.served_log import growing_name
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.segments import SegmentWriter
 from perennial.store import FolderStore
@@ -38,6 +42,12 @@ def lines(store, prefix):
     return [json.loads(line) for stored in store.list(prefix) for line in store.read(stored.key).splitlines()]
 
 
+def flushed(writer, *values):
+    """Put each value and wait until it is written."""
+    for value in values:
+        assert writer.put_and_wait(10, number(value), 60)
+
+
 def number(value):
     """Makes one line."""
     return lambda: json.dumps(value).encode() + b"\n"
@@ -59,12 +69,13 @@ def test_segments_are_bounded_in_size(tmp_path):
     store = FolderStore(str(tmp_path))
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0.2, max_segment_bytes=100)
     for value in range(50):
-        writer.put(30, number(value))
-    writer.put(1000, number("large"))
+        writer.put(30, number(f"{value:020}"))
+    writer.put(1000, number("large" * 30))
     writer.close()
-    found = [len(store.read(stored.key).splitlines()) for stored in store.list("p")]
-    assert sum(found) == 51
-    assert max(found) <= 3
+    found = [store.read(stored.key) for stored in store.list("p")]
+    assert sum(len(segment.splitlines()) for segment in found) == 51
+    assert sorted(len(segment) for segment in found)[-1] == 153
+    assert max(len(segment) for segment in found[:-1]) <= 100
 
 
 def test_two_starts_never_share_a_name(tmp_path):
@@ -183,3 +194,74 @@ def test_an_outcome_that_is_not_stored_is_not_acknowledged(tmp_path):
         log.record("p-0", 1)
     gate.set()
     log.segments.close()
+
+
+def test_a_segment_grows_for_a_minute(tmp_path):
+    """OP-10, SE-13: 61 seconds of a line each are two objects: each line is in the store within its second. A clock that is set back, or a
+    machine that slept, begins another."""
+    store, time = FolderStore(str(tmp_path)), [1000.0]
+    writer = SegmentWriter(store, "p", "v1", wall=lambda: time[0])
+    for second in range(61):
+        time[0] = 1000.0 + second
+        flushed(writer, second)
+        assert lines(store, "p") == list(range(second + 1))
+    names = [stored.key for stored in store.list("p")]
+    assert names == [f"p/{growing_name(writer.name, place)}" for place in (0, 1)]
+    time[0] = 1000.0
+    flushed(writer, "set back")
+    assert [len(store.read(stored.key).splitlines()) for stored in store.list("p")] == [60, 1, 1]
+    writer.close()
+
+
+def test_a_day_of_a_line_a_second_is_some_1440_segments(tmp_path):
+    """OP-10: 1,440 objects for a day, not 86,400: counted over two hours."""
+    store, time = FolderStore(str(tmp_path)), [0.0]
+    store.write = lambda key, data: keys.add(key)
+    keys = set()
+    writer = SegmentWriter(store, "p", "v1", wall=lambda: time[0])
+    for second in range(7200):
+        time[0] = float(second)
+        writer._write(b"line\n")
+    assert len(keys) == 120
+    writer.close()
+
+
+def test_a_segment_that_is_costly_to_write_again_is_left(tmp_path, monkeypatch):
+    """OP-10, SE-13: What is written for a segment in all is bounded, so that heavy traffic is not written again for a minute."""
+    monkeypatch.setattr("perennial.serving.segments.REWRITTEN_BYTES", 10)
+    store = FolderStore(str(tmp_path))
+    writer = SegmentWriter(store, "p", "v1", max_segment_bytes=8)
+    flushed(writer, 1, 2, 3, 4, 5, 6, 7)  # 2 bytes each: 2, 4 and 6 written are 12
+    assert [store.read(stored.key) for stored in store.list("p")] == [b"1\n2\n3\n", b"4\n5\n6\n", b"7\n"]
+    monkeypatch.setattr("perennial.serving.segments.REWRITTEN_BYTES", 1000)
+    flushed(writer, 8, 9, 10, 11)  # and a segment is full at 8 bytes
+    writer.close()
+    assert [store.read(stored.key) for stored in store.list("p")][2:] == [b"7\n8\n9\n", b"10\n11\n"]
+
+
+def test_after_a_write_that_failed_a_segment_is_not_written_again(tmp_path):
+    """SE-13, OP-16: A write that was given up may reach the store after a later one: it must bring the same."""
+    store = Failing(str(tmp_path))
+    writer = SegmentWriter(store, "p", "v1", linger_seconds=0)
+    flushed(writer, 1, 2)
+    store.failures = 1
+    flushed(writer, 3, 4)
+    writer.close()
+    assert [store.read(stored.key) for stored in store.list("p")] == [b"1\n2\n3\n", b"4\n"]
+
+
+def test_what_a_kill_can_take_is_less_than_a_second(tmp_path):
+    """SE-13, DE-22: A process that is killed outright leaves in the store what it had written before, in the one segment that grew."""
+    program = (
+        "import os, signal, sys, time; from perennial.serving.segments import SegmentWriter; from perennial.store import FolderStore\n"
+        "writer = SegmentWriter(FolderStore(sys.argv[1]), 'p', 'v1')\n"
+        "for value in range(3):\n"
+        "    writer.put(10, lambda value=value: b'%d\\n' % value)\n"
+        "    while writer.written <= value: time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    store = FolderStore(str(tmp_path))
+    assert lines(store, "p") == [0, 1, 2]
+    assert len(list(store.list("p"))) == 1

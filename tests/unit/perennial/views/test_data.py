@@ -285,6 +285,15 @@ def test_who_answered_a_prediction_is_found_in_the_log(store: FolderStore, capsy
     assert capsys.readouterr().out == view.sentence + "\n"
 
 
+def test_who_answered_is_found_half_in_the_log_and_half_in_the_table(store: FolderStore) -> None:
+    """SC-03: A champion's answer that was collected and a shadow's that still waits are both told, each once."""
+    when = BEGIN - timedelta(seconds=1)
+    write_ids(store, NAME, 1, [Indexed("ab", 1, 2, when, False), Indexed("ab", 2, 2, when, True)])
+    logged(store, "1", line("ab-0", 2, shadow=True))
+    found = [(one.id, one.version, one.time, one.shadow) for one in answer_view(store, NAME, "ab").answers]
+    assert found == [("ab", 1, when, False), ("ab-0", 2, BEGIN, True)]
+
+
 @pytest.mark.parametrize("id", ["<script>", "a b", "-x", "a" * 400, "$(rm -rf)"])
 def test_an_id_that_no_prediction_can_have_is_told(store: FolderStore, id: str) -> None:
     """A text that is no id is not looked for, and stands in no command."""
