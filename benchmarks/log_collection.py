@@ -25,8 +25,8 @@ from pathlib import Path
 MODEL, BEGIN = "flight_delays", datetime(2026, 11, 1, tzinfo=timezone.utc)
 ROW = {
     "scheduled_departure": "2013-01-01T05:15:00", "scheduled_minutes": 227, "carrier": "UA", "origin": "EWR", "dest": "IAH",
-    "distance": 1400, "temp": 39.02, "dewp": 28.04, "humid": 64.43, "wind_dir": 260.0, "wind_speed": 12.66, "wind_gust": None, "precip": 0.0,
-    "pressure": 1011.9, "visib": 10.0, "plane_year": 1999, "manufacturer": "BOEING", "engines": 2, "seats": 149,
+    "distance": 1400, "temp": 39.02, "dewp": 28.04, "humid": 64.43, "wind_dir": 260.0, "wind_speed": 12.66, "wind_gust": None,
+    "precip": 0.0, "pressure": 1011.9, "visib": 10.0, "plane_year": 1999, "manufacturer": "BOEING", "engines": 2, "seats": 149,
 }  # fmt: skip
 
 
