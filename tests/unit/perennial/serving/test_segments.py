@@ -240,7 +240,7 @@ def test_a_segment_that_is_costly_to_write_again_is_left(tmp_path, monkeypatch):
 
 
 def test_after_a_write_that_failed_a_segment_is_not_written_again(tmp_path):
-    """SE-13, OP-16: A write that was given up may reach the store after a later one: it must bring the same."""
+    """SE-13: A write that was given up may reach the store after a later one: it must bring the same."""
     store = Failing(str(tmp_path))
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0)
     flushed(writer, 1, 2)
