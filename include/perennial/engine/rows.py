@@ -2,8 +2,8 @@
 
 >>> import pyarrow as pa
 >>> from perennial.engine.rows import batches
->>> [batch.num_rows for batch in batches(pa.table({"distance": range(40_000)}), ["distance", "carrier"])]
-[32768, 7232]
+>>> [batch.num_rows for batch in batches(pa.table({"distance": range(80_000)}), ["distance", "carrier"])]
+[65536, 14464]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 Rows: TypeAlias = Union["pa.Table", "pyarrow.dataset.Dataset", Path]  # a path is a Parquet file's
-BATCH_ROWS = 1 << 15  # read at once
+BATCH_ROWS = 1 << 16  # read at once
 
 
 def batches(rows: Rows, columns: Collection[str]) -> Iterator[pa.RecordBatch]:

@@ -1,10 +1,10 @@
 """Counts the categories of a column: by name, or by a hash of the name if there are too many.
 
 >>> import pyarrow as pa
+>>> from perennial.profiles.counts import batch_rows
 >>> from perennial.profiles.layout import fit_layout
 >>> carriers = Categories(fit_layout(pa.table({"carrier": ["UA", "AA", "UA"]})).columns[0])
->>> one_block = {"places": np.array([0]), "of": np.zeros(3, int), "runs": ((0, 0, 3),), "blocks": 1, "times": None}
->>> carriers.add(BatchRows(columns={"carrier": pa.array(["UA", "XX", "UA"])}, **one_block))
+>>> carriers.add(batch_rows({"carrier": pa.array(["UA", "XX", "UA"])}, runs=np.array([0]), lengths=np.array([3]), blocks=1))
 >>> carriers.states(1)[0].cells.tolist(), carriers.states(1)[0].unseen  # UA, AA, all others
 ([2, 0, 1], {'XX': 1})
 """
@@ -25,6 +25,8 @@ from perennial.profiles.state import ColumnState, lowest_names
 if TYPE_CHECKING:
     import pyarrow as pa
 
+WAITING = 1 << 16  # rows of categories that the layout does not know which wait for their names at most
+
 
 class Categories:
     """One column of categories. A row's code is the place of its category, or the cell of its hash; one more for none."""
@@ -36,6 +38,9 @@ class Categories:
         self.unseen: dict[int, dict[str, int]] = {}
         self.dictionary: pa.Array | None = None
         self.code_of = self.codes = np.zeros(0, np.int64)
+        self.later = False  # whether the dictionary has categories that the layout does not know
+        self.waiting: list[Integers] = []  # of rows of such categories: the block, times the size of the dictionary, plus the place there
+        self.waited = 0
 
     def add(self, rows: BatchRows) -> None:
         """Count the column in a batch."""
@@ -49,15 +54,19 @@ class Categories:
         if not pa.types.is_dictionary(column.type):
             column = (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).dictionary_encode()
         if self.dictionary is None or not column.dictionary.equals(self.dictionary):
+            self._name()
             self.dictionary = column.dictionary
             self.code_of = np.append(self._codes(self.dictionary.cast(pa.string())), self.none)
+            self.later = not self.layout.hashed and bool((self.code_of == self.none - 1).any())
         indices = integers(column.indices, len(self.dictionary))
         self.codes = self.code_of.take(indices, mode="clip")
         self.counts.add(rows, self.codes)
-        if not self.layout.hashed:
-            later = (self.codes == self.none - 1).nonzero()[0]
-            if len(later):
-                self._name(rows, later, indices[later])
+        if self.later:
+            rest = (self.codes == self.none - 1).nonzero()[0]
+            self.waiting.append(rows.of.take(rest) * len(self.dictionary) + indices.take(rest))
+            self.waited += len(rest)
+            if self.waited >= WAITING:
+                self._name()
 
     def _codes(self, names: pa.Array) -> Integers:
         """Code of each name of a dictionary, one of which may be null."""
@@ -72,27 +81,31 @@ class Categories:
             codes[[name is None for name in names.to_pylist()]] = self.none
         return codes
 
-    def _name(self, rows: BatchRows, later: Integers, indices: NDArray[np.int32]) -> None:
-        """Count categories that the layout does not know by name."""
+    def _name(self) -> None:
+        """Count the rows that wait, by the names of their categories, which the layout does not know."""
         import pyarrow as pa
 
+        if not self.waited:
+            return
         assert self.dictionary is not None
-        keys, counts = np.unique(rows.of[later] * len(self.dictionary) + indices, return_counts=True)
+        keys, counts = np.unique(np.concatenate(self.waiting), return_counts=True)
+        self.waiting, self.waited = [], 0
         blocks, numbers = np.divmod(keys, len(self.dictionary))
         texts = (
             self.dictionary.take(pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)]))
             .cast(pa.string())
             .to_pylist()
         )
-        for block, name, n in zip(rows.places[blocks].tolist(), texts, counts.tolist(), strict=True):
+        for block, name, n in zip(blocks.tolist(), texts, counts.tolist(), strict=True):
             names = self.unseen.setdefault(block, {})
             names[name] = names.get(name, 0) + n
-        for block in set(rows.places[blocks].tolist()):
+        for block in set(blocks.tolist()):
             self.unseen[block] = lowest_names(self.unseen[block])
 
     def merge(self, other: Categories, places: Integers) -> None:
         """Add what was counted of other rows. Their blocks stand at these places here."""
         self.counts.merge(other.counts, places)
+        other._name()
         for place, names in other.unseen.items():
             own = self.unseen.setdefault(int(places[place]), {})
             for name, n in names.items():
@@ -105,5 +118,6 @@ class Categories:
 
     def states(self, blocks: int) -> list[ColumnState]:
         """The state of each block."""
+        self._name()
         counts, none = self.counts.of(blocks), np.zeros(0, np.int64)
         return [ColumnState(int(c[-1]), c[:-1], none, self.unseen.get(place, {})) for place, c in enumerate(counts)]

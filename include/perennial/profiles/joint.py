@@ -35,6 +35,7 @@ class JointSample:
         # The first one is where every hash begins: a row of zeros must not stay zero.
         self.begin, *self.odd = np.random.default_rng(layout.seed).integers(1 << 63, size=2 + len(self.by), dtype=np.uint64) | np.uint64(1)
         self.levels = BlockCounts(LEVELS)
+        self.lowest = BlockCounts(1)  # level of the sample, as far as it is known
         self.sums = BlockCounts(LEVELS, layout.size)
         self.waiting: list[tuple[Integers, NDArray[np.int16]]] = []
         self.waited = 0  # rows that wait
@@ -43,6 +44,32 @@ class JointSample:
         """Take those rows of a batch that are of the sample as far as it is known."""
         if not self.layout.columns:
             return
+        hashes = self._hashes(rows)
+        level, rest = np.zeros(len(hashes), np.int64), (hashes < 1 << 62).nonzero()[0]
+        higher = [rest]  # rows of level 1 and above, of 2 and above, ...
+        for number in range(1, LEVELS):
+            level[rest] = number
+            rest = rest[hashes.take(rest) < 1 << (62 - 2 * number)]
+            higher.append(rest)
+        self.levels.add_all(rows, 0)
+        moved, flat = rows.of.take(higher[0]) * LEVELS, self.levels.counts.reshape(-1)
+        np.subtract.at(flat, moved, 1)
+        np.add.at(flat, moved + level.take(higher[0]), 1)
+        lowest = sample_level(self.levels.counts[rows.runs], self.layout.rows)
+        self.lowest.upto(rows.blocks)[rows.runs, 0] = lowest
+        sampled = higher[least - 1] if (least := lowest.min()) else np.arange(len(level))
+        of, level = rows.of.take(sampled), level.take(sampled)
+        kept = (level >= self.lowest.counts[:, 0].take(of)).nonzero()[0]
+        sampled, of, level = sampled.take(kept), of.take(kept), level.take(kept)
+        values = np.empty((len(self.numeric) + len(self.marks), len(sampled)), np.int16)
+        for number, column in enumerate(self.numeric):
+            values[number] = column.cells(sampled)
+        for number, (marked, place) in enumerate(self.marks, len(self.numeric)):
+            values[number] = marked.codes.take(sampled) == place
+        self._wait(of * LEVELS + level, values)
+
+    def _hashes(self, rows: BatchRows) -> NDArray[np.uint64]:
+        """A hash of each row's values and time, shape [rows]."""
         hashes = np.full(len(rows.of), self.begin)
         seen = [column.bits() for column in self.by if column is not None]
         if rows.times is not None:
@@ -52,17 +79,7 @@ class JointSample:
             mixed ^= bits
             mixed *= odd
             hashes += mixed
-        hashes = stirred(hashes)
-        level, rest = np.zeros(len(hashes), np.int64), (hashes < 1 << 62).nonzero()[0]
-        for number in range(1, LEVELS):
-            level[rest] = number
-            rest = rest[hashes[rest] < 1 << (62 - 2 * number)]
-        self.levels.add(rows, level)
-        lowest = sample_level(self.levels.counts[rows.places], self.layout.rows)
-        sampled = (level >= lowest.min()).nonzero()[0]
-        sampled = sampled[level[sampled] >= lowest[rows.of[sampled]]]
-        values = [*(column.cells(sampled) for column in self.numeric), *(column.codes[sampled] == place for column, place in self.marks)]
-        self._wait(rows.places[rows.of[sampled]] * LEVELS + level[sampled], np.array(values, np.int16))
+        return stirred(hashes)
 
     def merge(self, other: JointSample, places: Integers) -> None:
         """Add what was sampled of other rows. Their blocks stand at these places here.
@@ -123,15 +140,17 @@ class Adder:
         listed = [[*scores, 0] for scores in joint.scores]  # no value: 0, at place -1
         self.scores = np.array(listed, np.float64) if listed else np.zeros((0, 1))
         weights = np.random.default_rng(joint.seed).normal(size=(p + k, joint.frequencies)) * BANDWIDTH / np.sqrt(max(p, 1))
-        self.weights = np.rint(weights / (2 * np.pi) * TURN)
         shares = np.array(joint.shares)
         deviation = np.sqrt(shares * (1 - shares))
-        self.marked, self.unmarked = np.rint((1 - shares) / deviation * UNIT), np.rint(-shares / deviation * UNIT)
+        self.unmarked = np.rint(-shares / deviation * UNIT)[:, None]
+        self.marked = np.rint((1 - shares) / deviation * UNIT)[:, None] - self.unmarked  # more than unmarked
         self.pairs = np.triu_indices(p, 1)
         steps = np.arange(WAVE) * (2 * np.pi / WAVE)
         cos, sin = (np.rint(f(steps) * WAVE_UNIT).astype(np.int64) for f in (np.cos, np.sin))
         self.waves = (cos << 32) + sin  # both at once: sums of CHUNK rows stay below 2³¹
-        self.shift = (UNIT * TURN).bit_length() - 1 - (WAVE.bit_length() - 1)
+        # Parts of a power of two: what is added up stays exact.
+        self.weights = np.rint(weights / (2 * np.pi) * TURN) / (UNIT * TURN // WAVE)
+        self.rows = (np.arange(p) * self.scores.shape[1])[:, None]
 
     def sums(self, values: NDArray[np.int16], begins: Integers) -> Integers:
         """Sums of groups of rows, shape [groups, sums of the layout].
@@ -141,7 +160,7 @@ class Adder:
             begins: first row of each group, shape [groups].
         """
         p, ends = self.p, [*begins[1:], values.shape[1]]
-        z = self.scores[np.arange(p)[:, None], values[:p]]
+        z = self.scores.take(values[:p] % self.scores.shape[1] + self.rows)
         marks = values[p:].astype(np.float64)
         both = np.concatenate([z, marks])
         # Whole numbers below 2⁵³: exact in any order of addition.
@@ -150,11 +169,10 @@ class Adder:
         single = np.add.reduceat(both, begins, axis=1).T
         diagonal = squares[:, np.arange(p), np.arange(p)]
         parts = [single[:, :p], diagonal, squares[:, self.pairs[0], self.pairs[1]], single[:, p:], cross]
-        both[p:] = np.where(marks > 0, self.marked[:, None], self.unmarked[:, None])
-        turns = (both.T @ self.weights).astype(np.int64)
-        turns >>= self.shift
-        turns &= WAVE - 1
-        waves = np.add.reduceat(self.waves.take(turns), begins, axis=0)
+        both[p:] = marks * self.marked + self.unmarked
+        turns = both.T @ self.weights
+        steps = np.floor(turns, out=turns).astype(np.int32) & np.int32(WAVE - 1)
+        waves = np.add.reduceat(self.waves.take(steps), begins, axis=0)
         sin = (waves + (1 << 31)) % (1 << 32) - (1 << 31)
         sums: Integers = np.concatenate([*(part.astype(np.int64) for part in parts), (waves - sin) >> 32, sin], axis=1)
         return sums

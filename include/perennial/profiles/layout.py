@@ -71,10 +71,7 @@ class Grid(Frozen):
 
     def edges(self) -> Floats:
         """Borders of the cells, shape [GRID_CELLS + 1], ascending from minus to plus infinity."""
-        width = (self.high - self.low) / CELLS
-        reach = (2.0 ** np.arange(1, TAILS) - 1) * width
-        inner = self.low + np.arange(CELLS) * width
-        return np.concatenate([[-np.inf], (self.low - reach)[::-1], inner, [self.high], self.high + reach, [np.inf]])
+        return _edges(self.low, self.high).copy()
 
     def cells_of(self, values: Floats) -> Integers:
         """The cell of each value, shape [n]; GRID_CELLS for what is not finite.
@@ -90,9 +87,9 @@ class Grid(Frozen):
         cells += TAILS
         outside = (~inside).nonzero()[0]
         if len(outside):
-            far = values[outside]
-            between = np.searchsorted(self.edges(), far, side="right") - 1
-            cells[outside] = np.where(np.isfinite(far), between, GRID_CELLS)
+            cells[outside] = GRID_CELLS
+            outside = outside[np.isfinite(values[outside])]
+            cells[outside] = np.searchsorted(_edges(self.low, self.high), values[outside], side="right") - 1
         return cells
 
     def centres(self) -> Floats:
@@ -101,6 +98,14 @@ class Grid(Frozen):
         edges[0], edges[-1] = edges[1], edges[-2]
         middle: Floats = edges[:-1] / 2 + edges[1:] / 2
         return middle
+
+
+@functools.lru_cache(maxsize=1024)
+def _edges(low: float, high: float) -> Floats:
+    width = (high - low) / CELLS
+    reach = (2.0 ** np.arange(1, TAILS) - 1) * width
+    inner = low + np.arange(CELLS) * width
+    return np.concatenate([[-np.inf], (low - reach)[::-1], inner, [high], high + reach, [np.inf]])
 
 
 class ColumnLayout(Frozen):

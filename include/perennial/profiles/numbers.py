@@ -1,10 +1,10 @@
 """Counts the numbers of a column: by cell, and by value if there are few values.
 
 >>> import pyarrow as pa
+>>> from perennial.profiles.counts import batch_rows
 >>> from perennial.profiles.layout import fit_layout
 >>> hours = Numbers(fit_layout(pa.table({"hour": [5, 6, 6]})).columns[0])
->>> one_block = {"places": np.array([0]), "of": np.zeros(3, int), "runs": ((0, 0, 3),), "blocks": 1, "times": None}
->>> hours.add(BatchRows(columns={"hour": pa.array([6, 6, None])}, **one_block))
+>>> hours.add(batch_rows({"hour": pa.array([6, 6, None])}, runs=np.array([0]), lengths=np.array([3]), blocks=1))
 >>> int(hours.states(1)[0].cells.sum()), hours.states(1)[0].nulls  # rows with a number, and without
 (2, 1)
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.profiles.columns import Floats, Integers, floats, not_null, values_in_memory
+from perennial.profiles.columns import Floats, Integers, floats, null_places, values_in_memory
 from perennial.profiles.counts import BatchRows, BlockCounts
 from perennial.profiles.layout import GRID_CELLS, ColumnLayout
 from perennial.profiles.state import ColumnState
@@ -52,16 +52,24 @@ class Numbers:
         """Count the column in a batch."""
         import pyarrow as pa
 
-        self.column = rows.columns.get(self.layout.name, pa.nulls(len(rows.of), pa.float64()))
+        self.column = rows.columns.get(self.layout.name)
+        if self.column is None:
+            self.column = pa.nulls(len(rows.of), pa.float64())
         if self.column.type == pa.int64() and len(self.code_of) > 2:
+            whole = values_in_memory(self.column, np.int64)
             with np.errstate(over="ignore"):
-                slots = np.subtract(values_in_memory(self.column, np.int64), self.first - 1)
+                slots = np.subtract(whole, self.first - 1)
             self.codes = self.code_of.take(slots, mode="clip")
             if self.column.null_count:
-                np.putmask(self.codes, ~not_null(self.column), self.none)
+                self.codes[null_places(self.column)] = self.none
             other = (self.codes < 0).nonzero()[0]
             if len(other):
-                self.codes[other] = self._codes(values_in_memory(self.column, np.int64)[other].astype(np.float64))
+                self.codes[other] = self._codes(whole[other].astype(np.float64))
+        elif self.column.type == pa.float64() and self.column.null_count:
+            numbers, nulls = values_in_memory(self.column, np.float64).copy(), null_places(self.column)
+            numbers[nulls] = self.grid.low  # any number: it is not counted
+            self.codes = self._codes(numbers)
+            self.codes[nulls] = self.none
         else:
             self.codes = self._codes(floats(self.column))
         self.counts.add(rows, self.codes)
@@ -69,14 +77,20 @@ class Numbers:
     def _codes(self, values: Floats) -> Integers:
         if not self.listed:
             return self.grid.cells_of(values)
-        slots = (values + 0.0).view(np.uint64)  # 0 and -0 are one value
-        slots *= self.multiplier
-        slots >>= self.shift
-        codes: Integers = self.slots.take(slots.view(np.int64), mode="clip")
+        codes = self._listed(values)
         other = (self.values.take(codes, mode="clip") != values).nonzero()[0]
         if len(other):
-            codes[other] = self.grid.cells_of(values[other]) + self.listed
+            rest = values.take(other) + 0.0  # 0 and -0 are one value
+            again = self._listed(rest)
+            codes[other] = np.where(self.values.take(again) == rest, again, self.grid.cells_of(rest) + self.listed)
         return codes
+
+    def _listed(self, values: Floats) -> Integers:
+        """Place among the listed values of each one that is listed, and any place of the others."""
+        slots = values.view(np.uint64) * self.multiplier
+        slots >>= self.shift
+        places: Integers = self.slots.take(slots.view(np.int64), mode="clip")
+        return places
 
     def bits(self) -> NDArray[np.uint64]:
         """The last batch's numbers as they lie in memory."""
@@ -85,7 +99,7 @@ class Numbers:
 
     def cells(self, places: Integers) -> Integers:
         """Cells of the rows at these places of the last batch, -1 for no value."""
-        return self.cell_of[self.codes[places]]
+        return self.cell_of.take(self.codes.take(places))
 
     def merge(self, other: Numbers, places: Integers) -> None:
         """Add what was counted of other rows. Their blocks stand at these places here."""

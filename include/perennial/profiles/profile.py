@@ -26,7 +26,7 @@ import numpy as np
 from typing_extensions import TypeVar
 
 from perennial.engine.in_process import run
-from perennial.profiles.columns import Floats, Integers
+from perennial.profiles.columns import Floats, Integers, integers
 from perennial.profiles.layout import UNIT, WAVE_UNIT, Layout
 from perennial.profiles.scan import EPOCH, Scan
 from perennial.profiles.state import JointState, State, sum_of
@@ -295,7 +295,7 @@ class ByBlock(Generic[Label]):
 
     def add(self, state: Scan, batch: pa.RecordBatch) -> Scan:
         """Count one more batch."""
-        state.add(batch, None if self.number is None else batch[self.number])
+        state.add(batch, None if self.number is None else integers(batch[self.number]))
         return state
 
     def merge(self, state: Scan, other: Scan) -> Scan:

@@ -15,13 +15,14 @@ Rows are read once, as Arrow decodes them, and NumPy counts a batch column by co
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.profiles.categories import Categories
 from perennial.profiles.columns import integers, values_in_memory
-from perennial.profiles.counts import BatchRows, BlockCounts
+from perennial.profiles.counts import BlockCounts, batch_rows
 from perennial.profiles.joint import JointSample
 from perennial.profiles.layout import Layout, kind_of, measures_of
 from perennial.profiles.numbers import Numbers
@@ -30,7 +31,6 @@ from perennial.profiles.state import State
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RUNS = 8  # of rows of the same block in a batch, up to which each is counted by itself
 EPOCH = date(1970, 1, 1)
 _DAYS = (date.min - EPOCH).days, (date.max - EPOCH).days
 
@@ -65,15 +65,15 @@ class Scan:
         known = (numbers >= _DAYS[0]) & (numbers <= _DAYS[1])
         if not known.all():
             of_a_day = pa.array(known)
-            batch, times, days = batch.filter(of_a_day), times.filter(of_a_day), days.filter(of_a_day)
-        self.add(batch, days, times.cast(pa.int64()))
+            batch, times, numbers = batch.filter(of_a_day), times.filter(of_a_day), numbers[known]
+        self.add(batch, numbers, times.cast(pa.int64()))
 
-    def add(self, batch: pa.RecordBatch, blocks: pa.Array | None, times: pa.Array | None = None) -> None:
+    def add(self, batch: pa.RecordBatch, blocks: NDArray[np.integer[Any]] | None, times: pa.Array | None = None) -> None:
         """Count a batch.
 
         Args:
             batch: its rows.
-            blocks: number of each row's block; all are of block 0 if absent.
+            blocks: number of each row's block, shape [rows]; all are of block 0 if absent.
             times: of each row, microseconds since 1970, which tell rows of the same values apart.
 
         Raises:
@@ -84,19 +84,17 @@ class Scan:
         if self.schema is None or not batch.schema.equals(self.schema):
             self.schema, self.known = batch.schema, self._known(batch.schema)
         columns = {name: batch.column(place) for name, place in self.known.items()} | self._measured(batch)
-        numbers = integers(blocks) if blocks is not None else np.zeros(batch.num_rows, np.int32)
-        borders = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(numbers)]
-        if in_order := blocks is None or len(borders) <= RUNS + 1:  # rows that come in order need no grouping
-            of_blocks, of = numbers[borders[:-1]], np.repeat(np.arange(len(borders) - 1), np.diff(borders))
-        else:
-            encoded = blocks.dictionary_encode()
-            of_blocks, of = integers(encoded.dictionary), integers(encoded.indices).astype(np.int64)
-        places = [self.places.setdefault(number, len(self.places)) for number in of_blocks.tolist()]
-        runs = list(zip(places, borders[:-1], borders[1:], strict=True)) if in_order else []
-        rows = BatchRows(
-            columns, np.array(places), of, runs, len(self.places), None if times is None else values_in_memory(times, np.int64)
+        if blocks is None:
+            blocks = np.zeros(batch.num_rows, np.int64)
+        begins = np.concatenate([[0], (blocks[1:] != blocks[:-1]).nonzero()[0] + 1])
+        rows = batch_rows(
+            columns,
+            runs=np.array([self.places.setdefault(number, len(self.places)) for number in blocks[begins].tolist()], np.int64),
+            lengths=np.diff(begins, append=len(blocks)),
+            blocks=len(self.places),
+            times=None if times is None else values_in_memory(times, np.int64),
         )
-        self.rows.add(rows, np.zeros(len(of), np.int64))
+        self.rows.add_all(rows, 0)
         for column in self.columns.values():
             column.add(rows)
         self.joint.add(rows)

@@ -36,11 +36,12 @@ a batch whose profile is still to be made (`owed/<batch>~<other>`: made again, s
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from perennial.errors import StoredDataDamaged
-from perennial.profiles.columns import Integers
+from perennial.profiles.columns import Integers, values_in_memory
 from perennial.profiles.layout import Layout
 from perennial.profiles.profile import Profile, added
 from perennial.profiles.scan import EPOCH
@@ -59,25 +60,73 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "2"
+TOGETHER = 128  # days whose lines are in memory at once
 MARK = 12  # letters of a digest that tell batches apart; the table's labels have as many
 _BATCH = re.compile(r"(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)-([0-9a-f]+)\.parquet")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+Name = tuple[str, str, str]  # part, column and other
+
+
 @dataclass
 class _Lines:
-    """The rows of a profile's Parquet file, as they are collected."""
+    """The lines of a profile's Parquet file, as they are collected: of one name after the other, each over all days."""
 
-    texts: dict[str, int]
-    parts: list[tuple[Integers, Integers, Integers, Integers, Integers, Integers]]
+    of_days: Integers  # since 1970
+    names: list[Name] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)  # lines of each name
+    days: list[Integers] = field(default_factory=list)
+    cells: list[Integers] = field(default_factory=list)
+    counts: list[Integers] = field(default_factory=list)
 
-    def code(self, text: str) -> int:
-        return self.texts.setdefault(text, len(self.texts))
+    def add(self, counts: Integers, *names: Name) -> None:
+        """Add counts, shape [names, days, cells] or, of one name, [days, cells]. What is zero makes no line."""
+        flat, cells = np.ascontiguousarray(counts).reshape(-1), counts.shape[-1]
+        places = flat.nonzero()[0]
+        of_days, of_cells = np.divmod(places, max(cells, 1))
+        of_names, of_days = np.divmod(of_days, len(self.of_days))
+        self.names += names
+        self.lengths += np.bincount(of_names, minlength=len(names)).tolist()
+        self.days.append(self.of_days.take(of_days))
+        self.cells.append(of_cells.astype(np.int32))
+        self.counts.append(flat.take(places))
 
-    def add(self, day: int, part: str, column: str, counts: Integers, other: str = "") -> None:
-        cells = np.flatnonzero(counts)
-        codes = [np.full(len(cells), value, np.int64) for value in (day, self.code(part), self.code(column), self.code(other))]
-        self.parts.append((codes[0], codes[1], codes[2], codes[3], cells, counts[cells]))
+    def table(self) -> pa.Table:
+        """The lines as a table."""
+        import pyarrow as pa
+
+        texts = {text: place for place, text in enumerate(dict.fromkeys(text for name in self.names for text in name))}
+        codes = np.array([[texts[text] for text in name] for name in self.names], np.int32)
+        named = [
+            pa.DictionaryArray.from_arrays(pa.array(np.repeat(codes[:, place], self.lengths)), pa.array(list(texts), pa.string()))
+            for place in range(3)
+        ]
+        numbers = [pa.array(np.concatenate(pieces)) for pieces in (self.days, self.cells, self.counts)]
+        return pa.table([numbers[0].cast(pa.date32()), *named, *numbers[1:]], schema=_schema())
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([("day", pa.date32()), ("part", text), ("column", text), ("other", text), ("cell", pa.int32()), ("count", pa.int64())])
+
+
+def _lines(layout: Layout, days: Sequence[date], states: Sequence[State]) -> pa.Table:
+    """The lines of some days."""
+    lines = _Lines(np.array([(day - EPOCH).days for day in days], np.int32))
+    lines.add(np.array([[state.rows] for state in states]), ("rows", "", ""))
+    for name in layout.names:
+        columns = [state.columns[name] for state in states]
+        lines.add(np.array([[column.nulls] for column in columns]), ("nulls", name, ""))
+        lines.add(np.stack([column.cells for column in columns]), ("cells", name, ""))
+        lines.add(np.stack([column.exact for column in columns]), ("exact", name, ""))
+        for other in sorted({other for column in columns for other in column.unseen}):
+            lines.add(np.array([[column.unseen.get(other, 0)] for column in columns]), ("unseen", name, other))
+    lines.add(np.stack([state.joint.levels for state in states]), ("levels", "", ""))
+    lines.add(np.stack([state.joint.by_level for state in states]).transpose(2, 0, 1), *layout.joint.places)
+    return lines.table()
 
 
 def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
@@ -87,41 +136,17 @@ def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
         profile: its blocks are days.
         facts: further words for the metadata of the schema.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lines, joint = _Lines({}, []), profile.layout.joint
-    named = np.array([tuple(map(lines.code, names)) for names in joint.places], np.int64).reshape(-1, 3)
-    for label, state in profile.blocks.items():
-        day = (label - EPOCH).days
-        lines.add(day, "rows", "", np.array([state.rows]))
-        for name, column in state.columns.items():
-            lines.add(day, "nulls", name, np.array([column.nulls]))
-            lines.add(day, "cells", name, column.cells)
-            lines.add(day, "exact", name, column.exact)
-            for other, n in column.unseen.items():
-                lines.add(day, "unseen", name, np.array([n]), other)
-        lines.add(day, "levels", "", state.joint.levels)
-        level, number = np.nonzero(state.joint.by_level)
-        lines.parts.append((np.full(len(level), day, np.int64), *named[number].T, level, state.joint.by_level[level, number]))
-    days, *codes, cells, counts = (
-        (np.concatenate(pieces) for pieces in zip(*lines.parts, strict=True)) if lines.parts else [np.zeros(0)] * 6
-    )
-    texts = pa.array(list(lines.texts), pa.string())
-    table = pa.table(
-        {
-            "day": pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32()),
-            **{
-                name: pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int32)), texts)
-                for name, numbers in zip(("part", "column", "other"), codes, strict=True)
-            },
-            "cell": pa.array(cells.astype(np.int32)),
-            "count": pa.array(counts.astype(np.int64)),
-        }
-    )
-    metadata = {"perennial.format": FORMAT, "perennial.layout": profile.layout.digest, **(facts or {})}
-    out = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), out, compression="zstd")
+    layout, out = profile.layout, io.BytesIO()
+    days, states = list(profile.blocks), list(profile.blocks.values())
+    metadata = {"perennial.format": FORMAT, "perennial.layout": layout.digest, **(facts or {})}
+    packed = dict.fromkeys(("day", "cell", "count"), "DELTA_BINARY_PACKED")
+    with pq.ParquetWriter(
+        out, _schema().with_metadata(metadata), compression="zstd", use_dictionary=["part", "column", "other"], column_encoding=packed
+    ) as file:
+        for first in range(0, len(days), TOGETHER):
+            file.write_table(_lines(layout, days[first : first + TOGETHER], states[first : first + TOGETHER]))
     return out.getvalue()
 
 
@@ -156,58 +181,76 @@ def decode(data: bytes, layout: Layout, key: str = "given") -> Profile:
 
 
 def _assembled(table: pa.Table, layout: Layout) -> Profile:
-    days = table["day"].cast("int32").to_numpy().astype(np.int64)
-    codes, texts = {}, {}
-    for name in ("part", "column", "other"):
-        array = table[name].combine_chunks() if table.num_rows else None
-        texts[name] = [] if array is None else array.dictionary.to_pylist()
-        codes[name] = np.zeros(0, np.int64) if array is None else array.indices.to_numpy().astype(np.int64)
-    cells, counts = table["cell"].to_numpy(), table["count"].to_numpy()
-    known, place = np.unique(days, return_inverse=True)
-    # One key for each (part, column, other); what is left of the loop is over keys, not over lines.
-    key = (codes["part"] * max(len(texts["column"]), 1) + codes["column"]) * max(len(texts["other"]), 1) + codes["other"]
-    order = np.argsort(key, kind="stable")
-    begins = np.flatnonzero(np.concatenate([[True], key[order][1:] != key[order][:-1]])) if len(key) else np.zeros(0, np.int64)
-    rows, levels = np.zeros(len(known), np.int64), np.zeros((len(known), LEVELS), np.int64)
-    by_level = np.zeros((len(known), LEVELS, layout.joint.size), np.int64)
-    nulls = {column.name: np.zeros(len(known), np.int64) for column in layout.columns}
-    by_cell = {
-        "cells": {column.name: np.zeros((len(known), column.cells), np.int64) for column in layout.columns},
-        "exact": {
-            column.name: np.zeros((len(known), len(column.values) + 1 if column.values else 0), np.int64) for column in layout.columns
-        },
-    }
-    unseen: dict[str, list[dict[str, int]]] = {column.name: [{} for _ in known] for column in layout.columns}
-    for begin, end in zip(begins, [*begins[1:], len(key)][: len(begins)], strict=True):
-        lines = order[begin:end]
-        first = lines[0]
-        part, column, other = (texts[name][codes[name][first]] for name in ("part", "column", "other"))
-        where, cell, count = place[lines], cells[lines], counts[lines]
-        if part == "rows":
-            rows[where] = count
-        elif part == "levels":
-            levels[where, cell] = count
-        elif part == "nulls":
-            nulls[column][where] = count
-        elif part in ("cells", "exact"):
-            by_cell[part][column][where, cell] = count
-        elif part == "unseen":
-            for i, n in zip(where, count, strict=True):
-                unseen[column][i][other] = int(n)
-        else:
-            by_level[where, cell, layout.joint.places[part, column, other]] = count
+    """The profile that the lines of a file tell, in whatever order they stand."""
+    if not table.num_rows:
+        return Profile(layout, {})
+    numbers, cells, counts = (
+        values_in_memory(table[name].combine_chunks(), kind) for name, kind in (("day", np.int32), ("cell", np.int32), ("count", np.int64))
+    )
+    earliest = int(numbers.min())
+    days = np.bincount(numbers - earliest).nonzero()[0]
+    place_of_day = np.zeros(int(days[-1]) + 1, np.int64)
+    place_of_day[days] = np.arange(len(days))
+    places = place_of_day.take(numbers - earliest)
+
+    width, spans = _row(layout)
+    names, of_lines = _names(table)
+    counted, unseen = np.zeros((len(days), width), np.int64), {name: [dict[str, int]() for _ in days] for name in layout.names}
+    begins, steps = np.array([(0, 0) if name[0] == "unseen" else spans[name] for name in names], np.int64).T
+    lines = slice(None)
+    if (named := (steps == 0)[of_lines]).any():
+        for place, name, n in zip(places[named].tolist(), of_lines[named].tolist(), counts[named].tolist(), strict=True):
+            unseen[names[name][1]][place][names[name][2]] = n
+        lines = ~named
+    of_lines = of_lines[lines]
+    counted.reshape(-1)[places[lines] * width + begins.take(of_lines) + steps.take(of_lines) * cells[lines]] = counts[lines]
+
     states = {}
-    for i, day in enumerate(known):
-        columns = {
-            name: ColumnState(
-                int(nulls[name][i]), by_cell["cells"][name][i], by_cell["exact"][name][i], dict(sorted(unseen[name][i].items()))
+    for place, day in enumerate(days.tolist()):
+        row = counted[place]
+        columns = {}
+        for column in layout.columns:
+            (nulls, _), (begin, _), (exact, _) = (spans[part, column.name, ""] for part in ("nulls", "cells", "exact"))
+            listed = len(column.values) + 1 if column.values else 0
+            columns[column.name] = ColumnState(
+                int(row[nulls]),
+                row[begin : begin + column.cells],
+                row[exact : exact + listed],
+                dict(sorted(unseen[column.name][place].items())),
             )
-            for name in layout.names
-        }
-        states[EPOCH + timedelta(days=int(day))] = State(
-            layout, int(rows[i]), columns, JointState(levels[i], by_level[i], layout.joint.rows)
+        levels, sums = row[1 : 1 + LEVELS], row[width - LEVELS * layout.joint.size :].reshape(LEVELS, -1)
+        states[EPOCH + timedelta(days=earliest + day)] = State(
+            layout, int(row[0]), columns, JointState(levels, sums.reshape(LEVELS, layout.joint.size), layout.joint.rows)
         )
     return Profile(layout, states)
+
+
+@functools.lru_cache(maxsize=64)
+def _row(layout: Layout) -> tuple[int, dict[Name, tuple[int, int]]]:
+    """How all counts of a day stand in one row: its width, and for each name the place of cell 0 and the step from a cell to the next."""
+    spans: dict[Name, tuple[int, int]] = {("rows", "", ""): (0, 1), ("levels", "", ""): (1, 1)}
+    width = 1 + LEVELS
+    for column in layout.columns:
+        for part, cells in (("nulls", 1), ("cells", column.cells), ("exact", len(column.values) + 1 if column.values else 0)):
+            spans[part, column.name, ""] = width, 1
+            width += cells
+    for name, place in layout.joint.places.items():
+        spans[name] = width + place, layout.joint.size
+    return width + LEVELS * layout.joint.size, spans
+
+
+def _names(table: pa.Table) -> tuple[list[Name], Integers]:
+    """The names of the lines, and which of them each line has, shape [lines]."""
+    columns = [table[name].combine_chunks() for name in ("part", "column", "other")]
+    texts = [column.dictionary.to_pylist() for column in columns]
+    codes = [values_in_memory(column.indices, np.int32) for column in columns]
+    changes = [code[1:] != code[:-1] for code in codes]
+    begins = np.concatenate([[0], (changes[0] | changes[1] | changes[2]).nonzero()[0] + 1])
+    sizes = tuple(map(len, texts))
+    keys, of_runs = np.unique(np.ravel_multi_index([code[begins] for code in codes], sizes), return_inverse=True)
+    named = zip(*(places.tolist() for places in np.unravel_index(keys, sizes)), strict=True)
+    names = [(texts[0][part], texts[1][column], texts[2][other]) for part, column, other in named]
+    return names, np.repeat(of_runs, np.diff(begins, append=len(codes[0])))
 
 
 def mark_of(batch: str) -> str:
