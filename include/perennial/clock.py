@@ -20,6 +20,7 @@ import re
 from collections.abc import Collection
 from datetime import datetime, timezone, tzinfo
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 UTC = "UTC"
@@ -101,7 +102,7 @@ def wall_time(text: str, time_zone: str = UTC) -> datetime:
         raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
 
 
-def are_plain(texts: Collection[object]) -> bool:
+def are_plain(texts: Collection[Any]) -> bool:
     """Whether all are texts that mean what they mean to everybody: a day, or a time to the second, without an offset.
 
     Whether there is such a day in the calendar is not looked at.
@@ -111,7 +112,7 @@ def are_plain(texts: Collection[object]) -> bool:
     """
     if not {*map(type, texts)} <= {str}:
         return False
-    joined = "".join(f"{text}\n" for text in texts)
+    joined = "\n".join([*texts, ""])
     return joined.count("\n") == len(texts) and _PLAIN.fullmatch(joined) is not None
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import queue
 import socket
 import threading
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +84,49 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+class _Threads:
+    """Threads that answer while the loop goes on. An executor of the standard library takes twice as long to hand a request over; and the
+    end of the process would wait for a thread that hangs."""
+
+    def __init__(self, count: int) -> None:
+        self._asked: queue.SimpleQueue[tuple[asyncio.Future[bytes], Callable[..., bytes], tuple[Any, ...]]] = queue.SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._answer, name=f"answer-{number}", daemon=True).start()
+
+    def run(self, function: Callable[..., bytes], *arguments: Any) -> asyncio.Future[bytes]:
+        """What a thread will have made, in the order of the requests."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked.put((future, function, arguments))
+        return future
+
+    def _answer(self) -> None:
+        while True:
+            future, function, arguments = self._asked.get()
+            made, failed = b"", None
+            try:
+                made = function(*arguments)
+            except BaseException as error:  # noqa: BLE001 - whoever waits is told; the thread goes on
+                failed = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+                future.get_loop().call_soon_threadsafe(_settle, future, made, failed)
+            del future, function, arguments, made, failed  # a request's megabytes must not wait for the next one
+
+
+def _settle(future: asyncio.Future[bytes], made: bytes, failed: BaseException | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if failed:
+        future.set_exception(failed)
+    else:
+        future.set_result(made)
+
+
 class HttpServer:
     """The application (ASGI) around one version."""
 
     def __init__(self, served: ServedVersion, threads: int) -> None:
         self.served = served
-        self.threads = ThreadPoolExecutor(threads, "answer")
+        self.threads = _Threads(threads)
         self.version = str(served.version).encode()
         self._grpc: Any = None
 
@@ -124,16 +160,16 @@ class HttpServer:
             if path in PREDICTIONS:
                 asked.refuse_forms()
                 body = await asked.body(MAX_BODY_BYTES)
-                return Reply(await self._in_thread(self.served.answer, body, asked.headers))
+                return Reply(await self.threads.run(self.served.answer, body, asked.headers))
             if path in FEEDBACK:
                 asked.refuse_forms()
                 body = await asked.body(MAX_FEEDBACK_BYTES)
-                return Reply(await self._in_thread(self.served.take_outcome, body))
+                return Reply(await self.threads.run(self.served.take_outcome, body))
             if path.startswith(GRPC_PATH):
                 body = await asked.body(MAX_BODY_BYTES)
                 if (packed := asked.headers.get("grpc-encoding", "identity")) != "identity":
                     raise bad_request(f"The call is compressed ({packed[:20]}): send it as it is.")
-                return Reply(await self._in_thread(self._call, path.removeprefix(GRPC_PATH), body, asked.headers), kind=PROTOBUF)
+                return Reply(await self.threads.run(self._call, path.removeprefix(GRPC_PATH), body, asked.headers), kind=PROTOBUF)
         if path == "/v2" or path.startswith("/v2/"):
             return await self._open_inference(asked)
         if asked.method in ("GET", "HEAD"):
@@ -170,7 +206,7 @@ class HttpServer:
                 if "inference-header-content-length" in asked.headers:
                     raise bad_request("The request has binary data: send the values as JSON in data, or ask over gRPC.")
                 body = await asked.body(MAX_BODY_BYTES)
-                return Reply(await self._in_thread(served.answer, body, asked.headers, OpenInferenceForm()))
+                return Reply(await self.threads.run(served.answer, body, asked.headers, OpenInferenceForm()))
             if what == ["ready"] and asked.method in ("GET", "HEAD"):
                 return _json({"name": served.model, "ready": served.ready}, 200 if served.ready else 503)
             if not what and asked.method in ("GET", "HEAD"):
@@ -188,9 +224,6 @@ class HttpServer:
 
             self._grpc = InferenceService(self.served)
         return self._grpc
-
-    async def _in_thread(self, function: Callable[..., bytes], *arguments: Any) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(function, *arguments))
 
     def _refusal(self, asked: Asked, refused: Refused) -> Reply:
         """A refusal in the form of the protocol by which was asked."""

@@ -16,7 +16,7 @@ import orjson
 
 from perennial.column_types import shown
 from perennial.serving.request import BadRequest, Finder, Input, Request, Signature, checked, parse
-from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, from_json, named_shape, refuse_tensors, rows_of
+from perennial.serving.tensors import EVENT_TIME, NULLS, Tensor, columns_of, from_json, named_shape, refuse_tensors, rows_of
 from perennial.serving.wire_form import Scored
 
 SCORES, NAMES = "scores", "names"  # the outputs: a number for each row and name, and the names
@@ -94,8 +94,10 @@ def wanted_outputs(asked: Iterable[object]) -> tuple[str, ...]:
 
 def request_of(tensors: list[Tensor], puid: object, event_time: object, signature: Signature, finder: Finder | None) -> Request:
     """The request that tensors make. Raises BadRequest."""
-    rows = rows_of(tensors, {given.name: given for given in signature.inputs})
-    return checked(rows, {"puid": puid or None, "tags": {"event_time": event_time}}, signature, finder, _NAMED)
+    columns = columns_of(tensors, {given.name: given for given in signature.inputs})
+    meta = {"puid": puid or None, "tags": {"event_time": event_time}}
+    by_input = columns if columns.keys() == signature.names else None
+    return checked(rows_of(columns), meta, signature, finder, _NAMED, by_input)
 
 
 def server_metadata() -> dict[str, Any]:

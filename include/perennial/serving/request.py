@@ -234,6 +234,7 @@ def checked(
     signature: Signature,
     finder: Finder | None = None,
     named: tuple[str, str] = ("meta.puid", "meta.tags.event_time"),
+    by_input: Mapping[str, Sequence[Any]] | None = None,
 ) -> Request:
     """Rows as JSON has them against a version's signature, whichever way they were sent.
 
@@ -242,7 +243,8 @@ def checked(
     fields are read as in its files; numbers, true and false mean what they are. What joins bring is taken from the row where it has one of
     their columns; else it is found by the row's key, at the row's event time, or that of the request, or now.
 
-    `meta` may have a `puid` and, in `tags`, an `event_time`; `named` says what callers call these.
+    `meta` may have a `puid` and, in `tags`, an `event_time`; `named` says what callers call these. `by_input` has the values of each input
+    where they are known, and the rows have nothing else.
 
     Raises:
         BadRequest: a row lacks a field that must not be null, has a value that does not fit or, where the signature is strict, an unknown
@@ -260,7 +262,7 @@ def checked(
         if finder:
             found[place] = _found(place, row, signature, finder, event_time, faults)
 
-    whole = _by_input(rows, signature)
+    whole = by_input or _by_input(rows, signature)
     if whole:
         fitted, places = list(rows), range(len(rows))
     else:
@@ -302,7 +304,7 @@ class _Misfit(Exception):
     why: str  # as it is said of the field
 
 
-def _by_input(rows: Sequence[Any], signature: Signature) -> dict[str, tuple[Any, ...]]:
+def _by_input(rows: Sequence[Any], signature: Signature) -> Mapping[str, Sequence[Any]]:
     """The values of each input; nothing unless every row is an object of the inputs and nothing else."""
     if {*map(type, rows)} != {dict} or {*map(len, rows)} != {len(signature.inputs)}:
         return {}
@@ -464,7 +466,7 @@ def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: F
     return changed
 
 
-def _plain_columns(values: Mapping[str, tuple[Any, ...]], signature: Signature) -> dict[str, np.ndarray]:
+def _plain_columns(values: Mapping[str, Sequence[Any]], signature: Signature) -> dict[str, np.ndarray]:
     """The columns of all numbers, where each of them is as it should be; nothing where one must be looked at closer."""
     plain = signature.plain
     if not plain.names:
@@ -472,13 +474,15 @@ def _plain_columns(values: Mapping[str, tuple[Any, ...]], signature: Signature) 
     for types, names in plain.by_types:
         if not {*map(type, chain.from_iterable(values[name] for name in names))} <= types:
             return {}
-    table = np.array([values[name] for name in plain.names], dtype=np.float64)  # null becomes NaN
-    unknown = np.isnan(table)
+    table = np.array([values[name] for name in plain.names], dtype=np.float64)  # null becomes NaN, which fits no bounds
     fits = (table >= plain.least) & (table <= plain.most)
-    fits[: plain.whole] &= table[: plain.whole] == np.floor(table[: plain.whole])
-    if not (fits | unknown).all() or np.count_nonzero(unknown) != sum(values[name].count(None) for name in plain.names):
+    if plain.whole:
+        wholes = table[: plain.whole]
+        fits[: plain.whole] &= wholes == np.floor(wholes)
+        wholes += 0.0  # -0.0 is the whole number 0
+    misfits = fits.size - np.count_nonzero(fits)
+    if misfits and misfits != sum(values[name].count(None) for name in plain.names):
         return {}
-    table[: plain.whole] += 0.0  # -0.0 is the whole number 0
     return dict(zip(plain.names, table, strict=True))
 
 
@@ -512,11 +516,11 @@ def _column(given: Input, values: Sequence[Any], signature: Signature) -> np.nda
 
 def _refuse_words(given: Input, values: Sequence[Any], form: FileForm | None) -> None:
     """Raises _Misfit where a value is none of those that the input may have, or a text that means that there is no value."""
-    if given.values is not None:
+    if given.values is not None and not set(values) - {None} <= given.values:
         for place, value in enumerate(values):
             if value is not None and value not in given.values:
                 raise _Misfit(place, f"is {_short(value)}: it must be one of {', '.join(map(str, sorted(given.values)))}")
-    if form and form.nulls and given.type == "string" and given.nullable:
+    if form and given.type == "string" and given.nullable and not set(values).isdisjoint(form.nulls):
         for place, value in enumerate(values):
             if value in form.nulls:
                 raise _Misfit(place, f"is {_short(value)}, a word for a missing value in the files of its dataset: send null")

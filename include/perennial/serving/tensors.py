@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol, one for each input of a model, and the rows that they mean.
 
->>> from perennial.serving.tensors import Tensor, rows_of
->>> rows_of([Tensor("carrier", "BYTES", (2, 1), ["UA", None]), Tensor("distance", "INT64", (2,), [719, 1400])], {})
+>>> from perennial.serving.tensors import Tensor, columns_of, rows_of
+>>> rows_of(columns_of([Tensor("carrier", "BYTES", (2, 1), ["UA", None]), Tensor("distance", "INT64", (2,), [719, 1400])], {}))
 [{'carrier': 'UA', 'distance': 719}, {'carrier': None, 'distance': 1400}]
 """
 
@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ne
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,9 @@ def _of_datatype(name: str, datatype: str, values: list[Any]) -> list[Any]:
 def in_range(name: str, datatype: str, values: Sequence[int | None]) -> None:
     """Raises BadRequest where a whole number is outside its datatype."""
     least, most = INTEGERS[datatype]
+    known = [value for value in values if value is not None]
+    if not known or (least <= min(known) and max(known) <= most):
+        return
     for place, value in enumerate(values):
         if value is not None and not least <= value <= most:
             raise BadRequest(f"Input {name} has {shown(value)} as element {place}, which is no {datatype}: it has {least} to {most}.")
@@ -104,6 +108,8 @@ def in_range(name: str, datatype: str, values: Sequence[int | None]) -> None:
 
 def rounded(values: Sequence[Any], datatype: str) -> list[float | None]:
     """Numbers as a datatype of fewer bits holds them; NaN means that there is no value, as None does."""
+    if datatype == "FP64" and {*map(type, values)} <= {float, type(None)} and not any(map(ne, values, values)):
+        return list(values)
     numbers = [None if value is None or value != value else _number(value) for value in values]  # noqa: PLR0124  NaN
     if datatype == "FP64":
         return numbers
@@ -127,8 +133,8 @@ def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
     return frozenset(places)
 
 
-def rows_of(tensors: Sequence[Tensor], inputs: Mapping[str, Input], max_rows: int = MAX_ROWS) -> list[dict[str, Any]]:
-    """The rows of a request, as they would stand in JSON. Raises BadRequest."""
+def columns_of(tensors: Sequence[Tensor], inputs: Mapping[str, Input], max_rows: int = MAX_ROWS) -> dict[str, Sequence[Any]]:
+    """What a request has for each input, or for what it calls one, as it would stand in JSON. Raises BadRequest."""
     if not tensors:
         raise BadRequest("The request has no inputs: send one for each input of the model.")
     name, times = Counter(tensor.name for tensor in tensors).most_common(1)[0]
@@ -139,9 +145,12 @@ def rows_of(tensors: Sequence[Tensor], inputs: Mapping[str, Input], max_rows: in
         if tensor.shape[0] != first.shape[0]:
             raise BadRequest(f"Input {tensor.name} has {tensor.shape[0]} rows where {first.name} has {first.shape[0]}.")
     refuse_count(first.shape[0], max_rows)
-    names = [tensor.name for tensor in tensors]
-    columns = [_with_nulls(_column(tensor, inputs.get(tensor.name)), tensor.nulls) for tensor in tensors]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return {tensor.name: _with_nulls(_column(tensor, inputs.get(tensor.name)), tensor.nulls) for tensor in tensors}
+
+
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows that columns mean, as they would stand in JSON."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _with_nulls(values: Sequence[Any], nulls: frozenset[int]) -> Sequence[Any]:

@@ -19,6 +19,7 @@ from perennial.serving.tensors import (
     DATATYPES,
     INTEGERS,
     Tensor,
+    columns_of,
     counted,
     from_json,
     in_range,
@@ -32,6 +33,11 @@ from perennial.serving.tensors import (
 ROOT = Path(__file__).parents[4]
 LIST = {"x": Input("x", "list", of="float")}
 ARRAY = {"x": Input("x", "array", of="float", shape=(2, 3))}
+
+
+def rows(tensors, inputs, **more):
+    """The rows that tensors mean."""
+    return rows_of(columns_of(tensors, inputs, **more))
 
 
 def refusal(function, *arguments, **more):
@@ -169,63 +175,61 @@ def test_rows_without_a_value_are_named_by_their_places():
     for wrong in ("3", "-1", "a", "0,,1", "1_0", "9" * 5000, [None], [0.5], [[0]], [True], 5, True, False, {"0": 1}):
         assert refusal(without_values, "x", 3, wrong).startswith("Input x has the parameter nulls ")
     assert refusal(without_values, "x", 3, "7").endswith("'7': it must name rows by their places, like 0,17.")
-    assert rows_of([from_json("x", "INT64", (2,), [1, 2], "1")], {}) == [{"x": 1}, {"x": None}]
+    assert rows([from_json("x", "INT64", (2,), [1, 2], "1")], {}) == [{"x": 1}, {"x": None}]
 
 
 def test_tensors_make_rows():
     """SE-02: One value of each tensor for each row."""
     tensors = [Tensor("a", "INT64", (2,), [1, 2]), Tensor("b", "BYTES", (2, 1), [b"u", "v"]), Tensor("c", "FP64", (2, 1, 1), [0.5, None])]
-    assert rows_of(tensors, {}) == [{"a": 1, "b": "u", "c": 0.5}, {"a": 2, "b": "v", "c": None}]
+    assert rows(tensors, {}) == [{"a": 1, "b": "u", "c": 0.5}, {"a": 2, "b": "v", "c": None}]
 
 
 def test_tensors_that_make_no_rows_are_refused():
     """SC-07: None, one twice, uneven ones, none or too many rows, several values for a row."""
     one = Tensor("a", "INT64", (1,), [1])
-    assert refusal(rows_of, [], {}) == "The request has no inputs: send one for each input of the model."
-    assert refusal(rows_of, [one, one], {}) == "The request has the input a twice."
-    assert refusal(rows_of, [one, Tensor("b", "INT64", (2,), [1, 2])], {}) == "Input b has 2 rows where a has 1."
-    assert refusal(rows_of, [Tensor("a", "INT64", (0,), [])], {}) == "The request has no rows: send at least one."
+    assert refusal(rows, [], {}) == "The request has no inputs: send one for each input of the model."
+    assert refusal(rows, [one, one], {}) == "The request has the input a twice."
+    assert refusal(rows, [one, Tensor("b", "INT64", (2,), [1, 2])], {}) == "Input b has 2 rows where a has 1."
+    assert refusal(rows, [Tensor("a", "INT64", (0,), [])], {}) == "The request has no rows: send at least one."
     many = Tensor("a", "INT64", (3,), [1, 2, 3])
-    assert refusal(rows_of, [many], {}, max_rows=2) == "The request has more than 2 rows: send them in several requests."
-    assert len(rows_of([many], {}, max_rows=3)) == 3
-    assert len(rows_of([Tensor("a", "INT64", (MAX_ROWS,), [1] * MAX_ROWS)], {})) == MAX_ROWS
+    assert refusal(rows, [many], {}, max_rows=2) == "The request has more than 2 rows: send them in several requests."
+    assert len(rows([many], {}, max_rows=3)) == 3
+    assert len(rows([Tensor("a", "INT64", (MAX_ROWS,), [1] * MAX_ROWS)], {})) == MAX_ROWS
     wide = Tensor("a", "INT64", (1, 2), [1, 2])
-    assert refusal(rows_of, [wide], {}) == "Input a has the shape [1, 2]: it must be [1] or [1, 1], one value for each row."
+    assert refusal(rows, [wide], {}) == "Input a has the shape [1, 2]: it must be [1] or [1, 1], one value for each row."
     empty = Tensor("a", "INT64", (1, 0), [])
-    assert refusal(rows_of, [empty], {}) == "Input a has the shape [1, 0]: it must be [1] or [1, 1], one value for each row."
+    assert refusal(rows, [empty], {}) == "Input a has the shape [1, 0]: it must be [1] or [1, 1], one value for each row."
 
 
 def test_lists_come_as_json_or_as_a_second_axis():
     """SE-02: Rows of lists may be of any length as JSON; of one length as numbers."""
-    assert rows_of([Tensor("x", "BYTES", (3,), ["[1, 2.5]", b"[]", None])], LIST) == [{"x": [1, 2.5]}, {"x": []}, {"x": None}]
-    assert rows_of([Tensor("x", "FP64", (2, 2), [1.0, 2.0, 3.0, 4.0])], LIST) == [{"x": [1.0, 2.0]}, {"x": [3.0, 4.0]}]
-    assert rows_of([Tensor("x", "BYTES", (1, 2), ["a", b"b"])], {"x": Input("x", "list", of="string")}) == [{"x": ["a", "b"]}]
-    assert rows_of([Tensor("x", "BYTES", (2,), [b"", "[3]"], frozenset([0]))], LIST) == [{"x": None}, {"x": [3]}]
-    assert refusal(rows_of, [Tensor("x", "BYTES", (2,), ["[3]", "[3"])], LIST) == "Row 1: x is '[3', which is no list in JSON."
+    assert rows([Tensor("x", "BYTES", (3,), ["[1, 2.5]", b"[]", None])], LIST) == [{"x": [1, 2.5]}, {"x": []}, {"x": None}]
+    assert rows([Tensor("x", "FP64", (2, 2), [1.0, 2.0, 3.0, 4.0])], LIST) == [{"x": [1.0, 2.0]}, {"x": [3.0, 4.0]}]
+    assert rows([Tensor("x", "BYTES", (1, 2), ["a", b"b"])], {"x": Input("x", "list", of="string")}) == [{"x": ["a", "b"]}]
+    assert rows([Tensor("x", "BYTES", (2,), [b"", "[3]"], frozenset([0]))], LIST) == [{"x": None}, {"x": [3]}]
+    assert refusal(rows, [Tensor("x", "BYTES", (2,), ["[3]", "[3"])], LIST) == "Row 1: x is '[3', which is no list in JSON."
 
 
 def test_arrays_have_their_own_shape():
     """SE-02: The shape of the column behind the rows, or all its numbers in one axis; no other, which might mean other places."""
     values = [float(value) for value in range(12)]
     for shape in ((2, 2, 3), (2, 6)):
-        assert rows_of([Tensor("x", "FP64", shape, values)], ARRAY) == [{"x": values[:6]}, {"x": values[6:]}]
-    assert rows_of([Tensor("x", "BYTES", (1,), ["[[1, 2, 3], [4, 5, 6]]"])], ARRAY) == [{"x": [[1, 2, 3], [4, 5, 6]]}]
+        assert rows([Tensor("x", "FP64", shape, values)], ARRAY) == [{"x": values[:6]}, {"x": values[6:]}]
+    assert rows([Tensor("x", "BYTES", (1,), ["[[1, 2, 3], [4, 5, 6]]"])], ARRAY) == [{"x": [[1, 2, 3], [4, 5, 6]]}]
     for shape in ((2, 3, 2), (2, 2, 3, 1), (12,)):
         sentence = f"Input x has the shape {list(shape)}: it must be {[shape[0], 2, 3]}."
-        assert refusal(rows_of, [Tensor("x", "FP64", shape, values)], ARRAY) == sentence
+        assert refusal(rows, [Tensor("x", "FP64", shape, values)], ARRAY) == sentence
 
 
 def test_bytes_are_texts_or_the_file_of_a_picture():
     """SE-02: A picture may come as base64 or as it is; any other bytes must be UTF-8."""
     image = {"x": Input("x", "image", shape=(2, 2), mode="L")}
-    assert rows_of([Tensor("x", "BYTES", (3,), [b"\x89PNG", b"iVBO", "iVBO"])], image) == [
+    assert rows([Tensor("x", "BYTES", (3,), [b"\x89PNG", b"iVBO", "iVBO"])], image) == [
         {"x": base64.b64encode(b"\x89PNG").decode()}, {"x": "iVBO"}, {"x": "iVBO"},
     ]  # fmt: skip
-    assert rows_of([Tensor("x", "BYTES", (1,), ["früh".encode()])], {}) == [{"x": "früh"}]
-    assert refusal(rows_of, [Tensor("x", "BYTES", (2,), [b"a", b"\xff"])], {}) == (
-        "Input x has bytes as element 1 that are no text in UTF-8."
-    )
-    assert rows_of([Tensor("x", "BYTES", (2,), [b"\xff", b"a"], frozenset([0]))], {}) == [{"x": None}, {"x": "a"}]
+    assert rows([Tensor("x", "BYTES", (1,), ["früh".encode()])], {}) == [{"x": "früh"}]
+    assert refusal(rows, [Tensor("x", "BYTES", (2,), [b"a", b"\xff"])], {}) == ("Input x has bytes as element 1 that are no text in UTF-8.")
+    assert rows([Tensor("x", "BYTES", (2,), [b"\xff", b"a"], frozenset([0]))], {}) == [{"x": None}, {"x": "a"}]
 
 
 FIELDS = [{"name": "carrier", "type": "string", "nullable": True}, {"name": "distance", "type": "int", "min": 1}]
