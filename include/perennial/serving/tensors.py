@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from operator import ne
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -30,11 +30,11 @@ NULLS = "nulls"  # the parameter of a tensor that names rows without a value
 EVENT_TIME = "event_time"  # the parameter of a request
 MOST_DIMENSIONS = 8
 MOST_UNKNOWN = 1_000  # tensors of a request beyond the inputs of the model: each takes its time, whatever its size
-_PLACE = re.compile(r" *[0-9]{1,9} *")
+_PLACE = r" *[0-9]{1,9} *"
+_PLACES = re.compile(f"{_PLACE}(?:,{_PLACE})*")
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One input of a request; its elements are Python's own values in row-major order, None where there is none."""
 
     name: str
@@ -50,8 +50,8 @@ def named_shape(name: object, datatype: object, shape: object) -> tuple[str, str
         raise BadRequest("Each of inputs needs a name.")
     if datatype not in DATATYPES:
         raise BadRequest(f"Input {name} has the datatype {shown(datatype)}: known are {', '.join(DATATYPES)}.")
-    given = list(shape) if isinstance(shape, Iterable) and not isinstance(shape, (str, dict)) else []
-    if not 1 <= len(given) <= MOST_DIMENSIONS or not all(type(length) is int and length >= 0 for length in given):
+    given = list(shape) if isinstance(shape, (list, tuple)) else []
+    if not 1 <= len(given) <= MOST_DIMENSIONS or {*map(type, given)} != {int} or min(given) < 0:
         what = str(given)[:60] if given else shown(shape)
         raise BadRequest(f"Input {name} has the shape {what}: it must be a list like [2] or [2, 1], the number of rows first.")
     return name, str(datatype), tuple(given)
@@ -126,9 +126,14 @@ def _number(value: Any) -> float:
 
 def without_values(name: str, rows: int, nulls: object) -> frozenset[int]:
     """The rows that the parameter of a tensor names: their places, in a list or with commas between. Raises BadRequest."""
-    given: list[Any] = nulls if isinstance(nulls, list) else [] if nulls is None or nulls == "" else str(nulls).split(",")
-    places = [int(place) if isinstance(place, str) and _PLACE.fullmatch(place) else place for place in given]
-    if not all(type(place) is int and 0 <= place < rows for place in places):
+    if nulls is None or nulls == "":
+        return frozenset()
+    places: list[Any] = []
+    if isinstance(nulls, list):
+        places = [int(place) if isinstance(place, str) and re.fullmatch(_PLACE, place) else place for place in nulls]
+    elif _PLACES.fullmatch(str(nulls)):
+        places = [*map(int, str(nulls).split(","))]
+    if not (places or nulls == []) or not {*map(type, places)} <= {int} or (places and not 0 <= min(places) <= max(places) < rows):
         raise BadRequest(f"Input {name} has the parameter {NULLS} {shown(nulls)}: it must name rows by their places, like 0,17.")
     return frozenset(places)
 
@@ -154,7 +159,12 @@ def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _with_nulls(values: Sequence[Any], nulls: frozenset[int]) -> Sequence[Any]:
-    return [None if row in nulls else value for row, value in enumerate(values)] if nulls else values
+    if not nulls:
+        return values
+    known = list(values)
+    for row in nulls:
+        known[row] = None
+    return known
 
 
 def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
@@ -180,8 +190,11 @@ def _column(tensor: Tensor, given: Input | None) -> Sequence[Any]:
 
 def _texts(tensor: Tensor, *, image: bool) -> Sequence[Any]:
     """The values, with texts in the place of bytes; those of a picture may be the file's own."""
-    if bytes not in set(map(type, tensor.values)):
+    if tensor.datatype != "BYTES" or bytes not in (types := {*map(type, tensor.values)}):
         return tensor.values
+    if types == {bytes}:
+        with contextlib.suppress(UnicodeDecodeError):  # said below
+            return list(map(bytes.decode, tensor.values))
     texts: list[Any] = []
     for place, value in enumerate(tensor.values):
         if isinstance(value, bytes) and place not in tensor.nulls:

@@ -233,3 +233,35 @@ def test_what_the_server_accepted_can_be_read(server):
     assert predicted.rows > 0
     assert happened.rows > 0
     assert (predicted.damaged, happened.damaged) == (0, 0)
+
+
+def test_a_server_holds_no_more_after_many_requests(tmp_path):
+    """SE-04, SE-05: Answers of one row and of many, in each form, refusals and outcomes leave nothing behind: after six hundred more
+    requests there are as many threads, open files, lines of metrics and objects as after a hundred."""
+    digest = testing.publish_small_version(FolderStore(str(tmp_path / "store")), tmp_path / "version")
+    tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [ROW[name]]} for name in ("carrier", "origin")]
+    tensors += [{"name": "distance", "shape": [1], "datatype": "INT64", "data": [500]}]
+    tensors += [{"name": "scheduled_departure", "shape": [1], "datatype": "BYTES", "data": [ROW["scheduled_departure"]]}]
+    outcome = {"response": {"meta": {"puid": "a-0"}}, "truth": {"data": {"ndarray": [[1]]}}}
+    asked = [
+        (PREDICTIONS, {"data": {"rows": [ROW]}}),
+        (PREDICTIONS, {"data": {"rows": [{**ROW, f"unknown {place}": place} for place in range(30)]}}),
+        (PREDICTIONS, {"data": {"rows": [{**ROW, "distance": None}]}}),
+        (f"/v2/models/{MODEL.name}/infer", {"inputs": tensors}),
+        (f"/v2/models/{MODEL.name}/infer", {"inputs": tensors[1:]}),
+        ("/nothing/here", {}),
+        (FEEDBACK, outcome),
+    ]
+    bodies = [[path, "application/json", base64.b64encode(json.dumps(body).encode()).decode()] for path, body in asked]
+    (tmp_path / "bodies.json").write_text(json.dumps(bodies))
+    script = Path(__file__).with_name("count_held.py")
+    environment = {"PATH": os.environ["PATH"], "PERENNIAL_HOME": str(tmp_path / "home"), "PERENNIAL_STORE": str(tmp_path / "store")}
+    done = subprocess.run(
+        [PYTHON, script, MODEL.name, digest, tmp_path / "bodies.json"], capture_output=True, text=True, env=environment, check=True
+    )
+    first, last = map(json.loads, done.stdout.splitlines())
+    assert first["statuses"] == last["statuses"] == [200, 200, 400, 200, 400, 404, 200]
+    assert {name: last[name] for name in ("threads", "files", "lines of metrics")} == {
+        name: first[name] for name in ("threads", "files", "lines of metrics")
+    }
+    assert last["objects"] - first["objects"] < 50  # one an answer would be three hundred
