@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from perennial import discovery
 from perennial.counted import counted
-from perennial.data.landing import folder, listing, receipt_key
+from perennial.data.landing import folder, landed_as, receipt_key
 from perennial.data.receipts import read_receipt
 from perennial.discovery import dataset_module
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
@@ -86,7 +86,7 @@ def land_named(settings: Settings, store: Store, files: Mapping[str, Path], spec
     if refused := [why for name, file in files.items() if (why := _why_not(name, file, spec))]:
         raise BatchRefused(_all_of(refused))
     known = {name for name, file in files.items() if _has_landed(store, _key(spec, name), file)}
-    lying = {item.key: item.id for item in listing(store, spec.name)}
+    lying = {there.key: there.id for name in files if (there := landed_as(store, spec.name, name))}
     waiting = {key for key, file_id in lying.items() if not store.exists(receipt_key(spec.name, file_id))}
     if lost := [f"{name} waits already, with other content" for name in files if name not in known and _key(spec, name) in waiting]:
         raise BatchRefused(f"{_all_of(lost)} Ingest it first (perennial ingest --dataset {spec.name}), or give the new one another name.")

@@ -45,7 +45,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perennial.data import receipt_notes
-from perennial.data.landing import receipt_key
+from perennial.data.landing import receipt_key, withdrawn_key
 from perennial.data.row_counts import RowCounts
 from perennial.errors import StoredDataDamaged
 from perennial.store import Store
@@ -102,6 +102,7 @@ def withdraw_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
     """Delete a file's receipt, so that the file waits again if it is still in the landing zone."""
     receipt_notes.owe(store, dataset, receipt.id, receipt.time)
     store.delete(receipt_key(dataset, receipt.id))
+    store.write(withdrawn_key(dataset), receipt.id.encode())
 
 
 def read_receipt(store: Store, dataset: str, file_id: str) -> Receipt | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from perennial.counted import counted
 from perennial.data.batches import note_batches
-from perennial.data.landing import Landed, folder, listing, waiting_files
+from perennial.data.landing import Landed, folder, landed_as, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
 from perennial.discovery import dataset as dataset_spec
@@ -594,12 +594,10 @@ def _finish_removals(store: Store, spec: DatasetSpec, summary: _Summary) -> None
     """Remove refused files whose run was cut short between receipt and removal; they have not been reported either."""
     from perennial.quality.quarantine import quarantined
 
-    names = {name for _, name in quarantined(store, spec.name)}
-    if not names:
-        return
-    for file in listing(store, spec.name):
-        receipt = read_receipt(store, spec.name, file.id) if file.name in names else None
-        if receipt and receipt.outcome == "refused":
+    for name in sorted({name for _, name in quarantined(store, spec.name)}):
+        file = landed_as(store, spec.name, name)
+        receipt = read_receipt(store, spec.name, file.id) if file else None
+        if file and receipt and receipt.outcome == "refused":
             store.delete(file.key)
             summary.refused[file.name] = receipt.sentence
             log.info("%s was refused by an earlier run that was cut short: %s", file.name, receipt.sentence)

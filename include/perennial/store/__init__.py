@@ -13,8 +13,9 @@ Whoever reads or writes it opens it by its address and names objects by keys:
 """
 
 from perennial.store.address import open_store
+from perennial.store.changes import Changes
 from perennial.store.folder import FolderStore, private_folder, tighten
 from perennial.store.interface import FOLDERS, Store, StoredObject
 from perennial.store.s3 import S3Store
 
-__all__ = ["FOLDERS", "FolderStore", "S3Store", "Store", "StoredObject", "open_store", "private_folder", "tighten"]
+__all__ = ["FOLDERS", "Changes", "FolderStore", "S3Store", "Store", "StoredObject", "open_store", "private_folder", "tighten"]

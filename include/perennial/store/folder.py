@@ -15,6 +15,7 @@ from stat import S_ISREG
 from typing_extensions import override
 
 from perennial.errors import StoreUnreachable
+from perennial.store.changes import Changes, FolderChanges, is_nothing, stored
 from perennial.store.interface import FOLDERS, Store, StoredObject, checked_key
 from perennial.store.open_files import open_for_writing
 
@@ -126,20 +127,40 @@ class FolderStore(Store):
             yield from self._walk(prefix)
 
     def _walk(self, prefix: str) -> Sequence[StoredObject]:
-        def tell(error: OSError) -> None:  # without it a folder without rights would look like an empty one
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise error
-
         objects = []
-        for folder, folders, files in os.walk(self._file(prefix), onerror=tell):
-            folders.sort()
-            for name in files:
-                if name.endswith(".unfinished"):
+        for key, entry in self._entries(checked_key(prefix).rstrip("/")):
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if is_nothing(error):  # removed since the walk saw it
                     continue
-                item = self.stat(f"{folder[len(self.root) :].lstrip('/')}/{name}")
-                if item:  # else it was removed since the walk saw it
-                    objects.append(item)
+                raise
+            if S_ISREG(status.st_mode):
+                objects.append(stored(key, status))
         return sorted(objects, key=lambda item: item.key)
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Everything below a folder that is no folder and no unfinished write, with its key. Links to folders are not followed."""
+        try:
+            entries = os.scandir(f"{self.root}/{folder}")
+        except (FileNotFoundError, NotADirectoryError):  # any other error is raised: a folder without rights would look like an empty one
+            return
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._entries(f"{folder}/{entry.name}")
+                elif not entry.name.endswith(".unfinished"):
+                    yield f"{folder}/{entry.name}", entry
+
+    @override
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self._sentences(prefix):
+            entries = list(self._entries(checked_key(prefix).rstrip("/")))
+        yield from (key for key, entry in entries if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and self.exists(key)))
+
+    @override
+    def changes(self, prefix: str) -> Changes:
+        return FolderChanges(self.root, checked_key(prefix).rstrip("/"), self._sentences)
 
     @override
     def folders(self, prefix: str) -> Sequence[str]:
@@ -220,12 +241,8 @@ class FolderStore(Store):
         with self._sentences(key):
             try:
                 stat = self._file(key).stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
             except OSError as error:
-                if error.errno == errno.ELOOP:  # a link that leads to itself: it holds nothing either
+                if is_nothing(error):
                     return None
                 raise
-        if not S_ISREG(stat.st_mode):
-            return None
-        return StoredObject(key, stat.st_size, stat.st_mtime, f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}")
+        return stored(key, stat) if S_ISREG(stat.st_mode) else None

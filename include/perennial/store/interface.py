@@ -10,6 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perennial.store.changes import Changes
 
 # What is below the root. Others may keep things beside it.
 FOLDERS = (
@@ -68,6 +72,14 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All objects whose key begins with the folder `prefix`, in key order. Unfinished writes are not shown."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys of the objects of such a listing, in any order: in a folder faster than `list`."""
+
+    @abstractmethod
+    def changes(self, prefix: str) -> Changes:
+        """Finds what is new or changed below the folder `prefix` from look to look, without listing it all each time."""
 
     @abstractmethod
     def folders(self, prefix: str) -> Sequence[str]:

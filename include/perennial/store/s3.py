@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from perennial.errors import SettingMissing, StoreUnreachable
+from perennial.store.changes import Changes, PrefixChanges
 from perennial.store.interface import Store, StoredObject, checked_key
 from perennial.store.s3_access import access, credentials, forget_access
 from perennial.store.s3_refusals import advice, code_of, concerns_credentials, lacking_right, role_refused, token_file_missing
@@ -188,6 +190,21 @@ class S3Store(Store):
             ):
                 for item in page.get("Contents", ()):
                     yield self._stored(item["Key"][len(self.prefix) :], item["Size"], item)
+
+    @override
+    def keys(self, prefix: str) -> Iterator[str]:
+        return (item.key for item in self.list(prefix))
+
+    @override
+    def changes(self, prefix: str) -> Changes:
+        return PrefixChanges(functools.partial(self._page, prefix))
+
+    def _page(self, prefix: str, after: str, most: int) -> Sequence[StoredObject]:
+        """The objects of a listing that come after a key, so many at most: one request."""
+        above, begin = self._key(prefix).rstrip("/") + "/", {"StartAfter": self._key(after)} if after else {}
+        with self._sentences(prefix):
+            answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=above, MaxKeys=most, **begin)
+        return [self._stored(item["Key"][len(self.prefix) :], item["Size"], item) for item in answer.get("Contents", ())]
 
     @override
     def folders(self, prefix: str) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Watches a dataset's landing zone, a folder or an S3 prefix alike, for files that no stage has dealt with yet.
 
-The receipts in the store are the watermark: nothing is remembered here, so a restarted triggerer misses no file.
+The receipts in the store are the watermark: what a trigger remembers only spares it work, so a restarted triggerer misses no file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from perennial.data.landing import Landed, waiting_files
+from perennial.data.landing import Landed, Watch
 from perennial.errors import Fault
 from perennial.settings import Settings
 from perennial.store import open_store
@@ -45,10 +45,13 @@ class LandingTrigger(BaseEventTrigger):
         """Look every two seconds, in a thread, since a store may be slow; an unreachable store is waited for."""
         announced: set[str] = set()
         announced_at = gathering_since = 0.0
+        watch = Watch(self.dataset)
         while True:
             pause = POLL_SECONDS
-            try:
-                ready, still = await asyncio.to_thread(look, self.dataset)
+            ends = self.until is not None and time.time() >= self.until
+            try:  # before files are told again, each is looked at
+                sure = ends or time.monotonic() - announced_at > REMIND_SECONDS
+                ready, still = await asyncio.to_thread(look, self.dataset, watch, sure=sure)
             except Fault as fault:
                 self.log.warning("%s Looking again in %d seconds.", fault, OUTAGE_SECONDS)
                 ready, still, pause = [], [], OUTAGE_SECONDS
@@ -58,16 +61,26 @@ class LandingTrigger(BaseEventTrigger):
             if is_due and (not still or now - gathering_since >= GATHER_SECONDS):
                 announced, announced_at, gathering_since = waiting, now, 0.0
                 yield TriggerEvent(described(ready))
-            elif self.until is not None and time.time() >= self.until:
+            elif ends:
                 yield TriggerEvent(described(ready))  # also what was held back because other files are being written
                 return
             await asyncio.sleep(pause)
 
 
-def look(dataset: str) -> tuple[list[Landed], list[Landed]]:
-    """The files of a dataset that wait: ready ones, and those that may still be written to. Raises Fault when the store does not answer."""
+def look(dataset: str, watch: Watch | None = None, *, sure: bool = True) -> tuple[list[Landed], list[Landed]]:
+    """The files of a dataset that wait: ready ones, and those that may still be written to.
+
+    Args:
+        dataset: name of the dataset.
+        watch: of who looks again and again.
+        sure: see `Watch.look`.
+
+    Raises:
+        Fault: the store does not answer.
+    """
     settings = Settings.from_environment()
-    return waiting_files(open_store(settings.store, writes=False), dataset, settings.landing_settle_seconds)
+    store = open_store(settings.store, writes=False)
+    return (watch or Watch(dataset)).look(store, settings.landing_settle_seconds, sure=sure)
 
 
 def described(files: list[Landed]) -> dict[str, Any]:

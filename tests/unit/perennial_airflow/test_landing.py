@@ -118,11 +118,11 @@ def test_it_outlives_an_outage_of_the_store(store, monkeypatch):
     answers = iter([StoreUnreachable("The store does not answer."), StoreUnreachable("The store does not answer.")])
     really = landing.look
 
-    def look(dataset):
+    def look(dataset, watch, *, sure):
         failure = next(answers, None)
         if failure:
             raise failure
-        return really(dataset)
+        return really(dataset, watch, sure=sure)
 
     monkeypatch.setattr(landing, "look", look)
     _land(store, "a.csv")

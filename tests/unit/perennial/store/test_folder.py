@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -115,6 +117,10 @@ def test_a_folder_that_may_not_be_read_is_a_sentence(tmp_path: Path, monkeypatch
     def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    entries = MagicMock()
+    entries.__enter__.return_value = entries
+    entries.__iter__.return_value = [SimpleNamespace(name="b", is_dir=lambda **_: False, stat=forbidden)]
+    monkeypatch.setattr(os, "scandir", lambda _: entries)
     monkeypatch.setattr(Path, "stat", forbidden)
     for act in (lambda: store.stat("a/b"), lambda: list(store.list("a"))):
         with pytest.raises(StoreUnreachable, match="Permission denied"):
