@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -34,10 +34,12 @@ RUNS_SHOWN = "?workflowType=machine_learning"  # without it MLflow opens on its 
 TRACE = "trace_id"  # tag of a run: trace in which it was made
 ORCHESTRATOR = "orchestrator"  # tag of a run: page of the orchestrator's run that began it
 ENDED = "ended"  # tag of a run: why a training ended without a version; empty where it runs, or has one
-NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
+NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it; of a model: of all
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
 KEPT = (*REQUIRED, "run_key", "dataset", "request", "reason")  # tags that a version takes over from its run
-TAG_LIMIT, PARAMETER_LIMIT, BATCH = 5000, 500, 90
+TAG_LIMIT, PARAMETER_LIMIT = 5000, 500
+METRICS, PAIRS = 700, 90  # of a call: MLflow takes 1,000 metrics, 100 parameters and 100 tags, together 1,000
+NEAR = 50  # versions between two that are read with them rather than one by one
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 
@@ -133,30 +135,46 @@ class Version:
     aliases: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What the registry says of a model in one answer."""
+
+    exists: bool = False  # whether anything was ever registered
+    roles: Mapping[str, int] = field(default_factory=dict)  # alias -> number of the version that has it
+    followed: str = ""  # note of the newest entry of the ledger that the registry has followed; empty if that is not known
+
+    def of(self, number: int) -> tuple[str, ...]:
+        """The roles of a version, sorted."""
+        return tuple(sorted(alias for alias, has_it in self.roles.items() if has_it == number))
+
+
 class ModelRegistry:
     """Runs, versions and their aliases. Every method raises ServiceUnreachable when MLflow does not answer."""
 
     def __init__(self, settings: Settings, server: MlflowServer | None = None) -> None:
         self.url = settings.mlflow_url.rstrip("/")
         self._server = server or MlflowServer(settings)
+        self._experiments: dict[str, str] = {}  # ids by model: they never change
+        self._created: dict[str, dict[str, Any]] = {}  # runs that this object made, by run key, until they are recorded
+        self._finished: dict[str, dict[str, Any]] = {}  # runs by id, which say no other thing any more but what is annotated
 
     def begin_run(self, manifest: Provenance, tags: Mapping[str, str] | None = None) -> str:
         """Say that a training runs; the id of its run.
 
         A training that failed or was killed goes on in the run that it had. One that is recorded as finished stays so.
         """
-        experiment, now = self._experiment(manifest.model), _now()
-        run = self._run_of_key(experiment, manifest.run_key)
+        experiment, key = self._experiment(manifest.model), manifest.run_key
+        said = {**_run_tags(manifest), **(tags or {})}
+        run, _ = self._run_of_key(experiment, key), self._created.pop(key, None)
         if run is None:
-            known = {"run_key": manifest.run_key, **(tags or {})}  # one killed now is found by what it is asked for by
-            run = self._server.post(
-                "runs/create", experiment_id=experiment, run_name=manifest.run_key[:12], start_time=now, tags=_pairs(known)
-            )["run"]
+            run = self._created[key] = self._create_run(experiment, key, key[:12], _now(), said)
         run_id: str = run["info"]["run_id"]
-        if run["info"].get("status") == "FINISHED":
+        status = run["info"].get("status")
+        if status == "FINISHED":
             return run_id
-        self._log(run_id, [], _parameters(manifest), {**_run_tags(manifest), **(tags or {}), ENDED: ""})
-        self._server.post("runs/update", run_id=run_id, status="RUNNING")
+        self._note(run, [], _parameters(manifest), {**said, ENDED: ""} if ENDED in _said(run) else said)
+        if status != "RUNNING":
+            self._server.post("runs/update", run_id=run_id, status="RUNNING")
         return run_id
 
     def end_run(self, run_id: str, status: Literal["FAILED", "KILLED"], sentence: str) -> None:
@@ -200,16 +218,13 @@ class ModelRegistry:
         """
         key, facts = key or manifest.run_key, facts or RunFacts()
         experiment = self._experiment(manifest.model)
-        run = self._run_of_key(experiment, key)
         moment = _milliseconds(manifest.created)
         tags = _run_tags(manifest) | {"digest": digest, "run_key": key}
+        run = self._created.pop(key, None) or self._run_of_key(experiment, key)
         if run is None:
-            created = self._server.post(
-                "runs/create", experiment_id=experiment, run_name=digest[:12], start_time=moment, tags=_pairs({"run_key": key})
-            )
-            run = created["run"]
+            run = self._create_run(experiment, key, digest[:12], moment, {})
         run_id: str = run["info"]["run_id"]
-        if run["info"].get("status") == "FINISHED" and _unpaired(run["data"].get("tags", ())).get("digest") == digest:
+        if run["info"].get("status") == "FINISHED" and _said(run).get("digest") == digest:
             return run_id
         figures = [
             _metric(name, value, moment, int(epoch.get("epoch", place)))
@@ -220,7 +235,7 @@ class ModelRegistry:
         figures += [_metric(name, value, moment, len(history)) for name, value in metrics.items()]
         files = facts.model_files(run_id, digest, manifest.created.isoformat())
         tags |= facts.tags | ({MODEL_FOLDER: "model"} if files else {})
-        self._log(run_id, figures, _parameters(manifest, facts.parameters), tags)
+        self._note(run, figures, _parameters(manifest, facts.parameters), tags)
         if facts.datasets:
             self._server.post("runs/log-inputs", run_id=run_id, datasets=[dataset.as_input() for dataset in facts.datasets])
         for name, data in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **files}.items():
@@ -240,7 +255,7 @@ class ModelRegistry:
         Raises:
             UnknownName: there is no such run.
         """
-        run = self._run(run_id)
+        run = self._known_run(run_id)
         moment = int(run["info"].get("start_time", 0))
         self._log(run_id, [_metric(name, value, moment, 0) for name, value in (metrics or {}).items()], {}, tags or {})
         for name, data in (files or {}).items():
@@ -248,7 +263,7 @@ class ModelRegistry:
 
     def run_tags(self, run_id: str) -> dict[str, str]:
         """The tags of a run. Raises UnknownName."""
-        return _unpaired(self._run(run_id)["data"].get("tags", ()))
+        return _said(self._run(run_id))
 
     def register(self, model: str, run_id: str, digest: str, tags: Mapping[str, str] | None = None, description: str = "") -> Version:
         """Give a sealed version folder its number. The same digest is registered once.
@@ -264,8 +279,8 @@ class ModelRegistry:
             CandidateRefused: the run does not say where the version comes from, or speaks of another folder.
             UnknownName: there is no such run.
         """
-        run = self._run(run_id)
-        said = _unpaired(run["data"].get("tags", ()))
+        run = self._known_run(run_id)
+        said = _said(run)
         lacking = [name for name in REQUIRED if not said.get(name)]
         if lacking:
             raise CandidateRefused(
@@ -277,14 +292,12 @@ class ModelRegistry:
                 f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} recorded the version "
                 f"{said.get('digest', 'none')[:12]}. Register it with the run that trained it."
             )
-        self._create_model(model)
-        known = next((version for version in self.versions(model) if version.digest == digest), None)
+        known = self.find(model, digest)
         if known is None:
             kept = {name: said[name] for name in KEPT if said.get(name)}
             source, folder = _source(run, model, digest), {FOLDER: _folder(model, digest)}
-            body = {"name": model, "source": source, "run_id": run_id, "description": description}
-            created = self._server.post("model-versions/create", **body, tags=_pairs({**kept, **(tags or {}), **folder, "digest": digest}))
-            return self._version(created["model_version"], ())
+            body = {"source": source, "run_id": run_id, "description": description}
+            return self._create_version(model, body, {**kept, **(tags or {}), **folder, "digest": digest})
         self.tag_version(model, known.number, tags or {})
         if description:
             self._server.patch("model-versions/update", name=model, version=str(known.number), description=description)
@@ -304,15 +317,13 @@ class ModelRegistry:
         Raises:
             RegistryDiffers: MLflow has given the number before.
         """
-        self._create_model(model)
-        run = self._run(run_id) if run_id else {}
-        said = _unpaired(run["data"].get("tags", ())) if run else {}
+        run = self._known_run(run_id) if run_id else {}
+        said = _said(run) if run else {}
         every = {**{name: said[name] for name in KEPT if said.get(name)}, **tags, FOLDER: _folder(model, digest), "digest": digest}
-        body = {"name": model, "source": _source(run, model, digest), "description": description}
+        body = {"source": _source(run, model, digest), "description": description}
         while True:
-            tagged = _pairs({name: str(value)[:TAG_LIMIT] for name, value in every.items()})
-            created = self._server.post("model-versions/create", **body, **({"run_id": run_id} if run_id else {}), tags=tagged)
-            given = int(created["model_version"]["version"])
+            tagged = {name: str(value)[:TAG_LIMIT] for name, value in every.items()}
+            given = self._create_version(model, {**body, **({"run_id": run_id} if run_id else {})}, tagged).number
             if given == number:
                 return
             self.delete_version(model, given)
@@ -350,25 +361,46 @@ class ModelRegistry:
                 answer = self._server.get("model-versions/get", name=model, version=which)
             else:
                 answer = self._server.get("registered-models/alias", name=model, alias=which)
-            return self._version(answer["model_version"], self._aliases(model).get(int(answer["model_version"]["version"]), ()))
+            return _version(answer["model_version"], tuple(sorted(answer["model_version"].get("aliases", ()))))
         except MlflowRefusal as refusal:
             if refusal.code == ABSENT or (refusal.code == "INVALID_PARAMETER_VALUE" and "alias" in refusal.message.lower()):
                 return None
             raise _broken(refusal) from refusal
 
+    def standing(self, model: str) -> Standing:
+        """Who has which role, and how far the registry has followed the ledger."""
+        found = self._server.get("registered-models/search", filter=f"name = {_quoted(model)}", max_results=1).get("registered_models", ())
+        for known in found:
+            roles = {str(item["alias"]): int(item["version"]) for item in known.get("aliases", ())}
+            return Standing(True, roles, _unpaired(known.get("tags", ())).get(NOTED, ""))
+        return Standing()
+
+    def note_followed(self, model: str, note: str) -> None:
+        """Say of which entry of the ledger the registry has all that it says."""
+        self._server.post("registered-models/set-tag", name=model, key=NOTED, value=note)
+
+    def find(self, model: str, digest: str) -> Version | None:
+        """The version that has this content, without its roles; None if none has."""
+        return next(iter(self._search(model, f"tags.digest = {_quoted(digest)}")), None)
+
+    def numbered(self, model: str, numbers: Collection[int]) -> dict[int, Version]:
+        """Those of these versions that there are, without their roles."""
+        if not numbers:
+            return {}
+        first, last = min(numbers), max(numbers)
+        if last - first < NEAR + 4 * len(numbers):
+            found: Iterable[Version | None] = self._search(model, f"version_number >= {first} and version_number <= {last}")
+        else:
+            found = (self.version(model, number) for number in sorted(numbers))
+        return {version.number: version for version in found if version and version.number in numbers}
+
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; none for a model that has no version yet."""
-        aliases = self._aliases(model)
-        listed: list[Version] = []
-        page = ""
-        while True:
-            answer = self._server.get(
-                "model-versions/search", filter=f"name='{model}'", max_results=1000, **({"page_token": page} if page else {})
-            )
-            listed += [self._version(item, aliases.get(int(item["version"]), ())) for item in answer.get("model_versions", ())]
-            page = answer.get("next_page_token", "")
-            if not page:
-                return sorted(listed, key=lambda version: version.number)
+        standing = self.standing(model)
+        if not standing.exists:
+            return []
+        listed = (replace(version, aliases=standing.of(version.number)) for version in self._search(model))
+        return sorted(listed, key=lambda version: version.number)
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Give a version a role, such as champion; the version that had it loses it. Raises UnknownName if there is no such version."""
@@ -392,7 +424,7 @@ class ModelRegistry:
     def run_url(self, run_id: str) -> str:
         """URL of a run's page."""
         try:
-            return f"{self.url}/#/experiments/{self._run(run_id)['info']['experiment_id']}/runs/{run_id}{RUNS_SHOWN}"
+            return f"{self.url}/#/experiments/{self._known_run(run_id)['info']['experiment_id']}/runs/{run_id}{RUNS_SHOWN}"
         except UnknownName:
             return self.url
 
@@ -405,6 +437,11 @@ class ModelRegistry:
         return f"{self.url}/#/models/{model}{RUNS_SHOWN}"
 
     def _experiment(self, model: str) -> str:
+        if model not in self._experiments:
+            self._experiments[model] = self._experiment_by_name(model)
+        return self._experiments[model]
+
+    def _experiment_by_name(self, model: str) -> str:
         for _ in range(2):
             try:
                 experiment_id: str = self._server.get("experiments/get-by-name", experiment_name=model)["experiment"]["experiment_id"]
@@ -422,12 +459,42 @@ class ModelRegistry:
             f"MLflow at {self.url} says both that {model} is there and that it is not. Restore the deleted experiment {model} in its UI."
         )
 
+    def _search(self, model: str, which: str = "") -> list[Version]:
+        """The versions of a model for which a filter of MLflow's holds, without their roles."""
+        listed: list[Version] = []
+        page, filtered = "", f"name = {_quoted(model)}{f' and {which}' if which else ''}"
+        while True:
+            answer = self._server.get("model-versions/search", filter=filtered, max_results=1000, **({"page_token": page} if page else {}))
+            listed += [_version(item, ()) for item in answer.get("model_versions", ())]
+            page = answer.get("next_page_token", "")
+            if not page:
+                return listed
+
+    def _create_version(self, model: str, body: Mapping[str, Any], tags: Mapping[str, str]) -> Version:
+        """A new version, of a model that is made where it is the first."""
+        for _ in range(2):
+            try:
+                return _version(self._server.post("model-versions/create", name=model, **body, tags=_pairs(tags))["model_version"], ())
+            except MlflowRefusal as refusal:
+                if refusal.code != ABSENT:
+                    raise _broken(refusal) from refusal
+            self._create_model(model)
+        raise ServiceUnreachable(f"MLflow at {self.url} makes no version of {model}: it says that there is none, also after it was made.")
+
     def _create_model(self, model: str) -> None:
         try:
             self._server.post("registered-models/create", name=model)
         except MlflowRefusal as refusal:
             if refusal.code != TAKEN:
                 raise _broken(refusal) from refusal
+
+    def _create_run(self, experiment: str, key: str, name: str, moment: int, tags: Mapping[str, str]) -> dict[str, Any]:
+        """A new run, which is found by its key from then on, and says that much of itself."""
+        said = {"run_key": key, **{tag: str(value)[:TAG_LIMIT] for tag, value in tags.items()}}
+        body = {"experiment_id": experiment, "run_name": name, "start_time": moment, "tags": _pairs(said)}
+        run: dict[str, Any] = self._server.post("runs/create", **body)["run"]
+        run["data"] = {**run.get("data", {}), "tags": _pairs(said)}
+        return run
 
     def _run_of_key(self, experiment: str, run_key: str) -> dict[str, Any] | None:
         answer = self._server.post(
@@ -448,58 +515,65 @@ class ModelRegistry:
                 raise UnknownName(f"MLflow has no run {run_id!r}. {self.url} lists the runs.") from refusal
             raise _broken(refusal) from refusal
 
+    def _known_run(self, run_id: str) -> dict[str, Any]:
+        """A run as `_run` gives it; one that was found finished is not read again."""
+        if run_id not in self._finished:
+            run = self._run(run_id)
+            if run["info"].get("status") != "FINISHED":
+                return run
+            self._finished[run_id] = run
+        return self._finished[run_id]
+
+    def _note(self, run: dict[str, Any], metrics: list[dict[str, Any]], parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Log what a run does not say yet, and remember of it what was logged."""
+        said, known = _said(run), _unpaired(run["data"].get("params", ()))
+        new_tags = {name: value for name, value in tags.items() if said.get(name) != str(value)[:TAG_LIMIT]}
+        new_parameters = {name: value for name, value in parameters.items() if known.get(name) != value}
+        self._log(run["info"]["run_id"], metrics, new_parameters, new_tags)
+        run["data"] = {**run["data"], "tags": _pairs(said | new_tags), "params": _pairs(known | new_parameters)}
+
     def _log(self, run_id: str, metrics: list[dict[str, Any]], parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """In as few calls as MLflow takes it in; none where there is nothing to say."""
+        left = {"metrics": metrics, "params": _pairs(parameters), "tags": _pairs({k: str(v)[:TAG_LIMIT] for k, v in tags.items()})}
         try:
-            for batch in _batches(metrics, 500):
-                self._server.post("runs/log-batch", run_id=run_id, metrics=batch)
-            for batch in _batches(_pairs(parameters), BATCH):
-                self._server.post("runs/log-batch", run_id=run_id, params=batch)
-            for batch in _batches(_pairs({k: str(v)[:TAG_LIMIT] for k, v in tags.items()}), BATCH):
-                self._server.post("runs/log-batch", run_id=run_id, tags=batch)
+            while any(left.values()):
+                sizes = {"metrics": METRICS, "params": PAIRS, "tags": PAIRS}
+                self._server.post("runs/log-batch", run_id=run_id, **{what: items[: sizes[what]] for what, items in left.items() if items})
+                left = {what: items[sizes[what] :] for what, items in left.items()}
         except MlflowRefusal as refusal:
             raise _broken(refusal) from refusal
 
-    def _aliases(self, model: str) -> dict[int, tuple[str, ...]]:
-        try:
-            listed = self._server.get("registered-models/get", name=model)["registered_model"].get("aliases", ())
-        except MlflowRefusal as refusal:
-            if refusal.code == ABSENT:
-                return {}
-            raise _broken(refusal) from refusal
-        aliases: dict[int, tuple[str, ...]] = {}
-        for item in sorted(listed, key=lambda item: str(item["alias"])):
-            number = int(item["version"])
-            aliases[number] = (*aliases.get(number, ()), item["alias"])
-        return aliases
 
-    def _version(self, item: Mapping[str, Any], aliases: tuple[str, ...]) -> Version:
-        tags = _unpaired(item.get("tags", ()))
-        snapshot = tags.get("snapshot", "")
-        return Version(
-            item["name"],
-            int(item["version"]),
-            tags.get("digest", ""),
-            item.get("run_id", ""),
-            int(snapshot) if snapshot.isdigit() else None,
-            tags,
-            aliases,
-        )
+def same_weights(registry: ModelRegistry, model: str, number: int | None, known: Mapping[int, Version]) -> list[str]:
+    """A version (as a tag names it, "none" for none), and the versions that it recalibrates, in turn: all have the same weights.
 
-
-def same_weights(registry: ModelRegistry, model: str, number: int | None) -> list[str]:
-    """A version (as a tag names it, "none" for none), and the versions that it recalibrates, in turn: all have the same weights."""
+    Args:
+        registry: is asked for those that are not known.
+        model: name of the model.
+        number: of the version.
+        known: versions that were read already.
+    """
     numbers = [str(number or "none")]
     while number is not None:
-        version = registry.version(model, number)
+        version = known.get(number) or registry.version(model, number)
         before = version.tags.get(RECALIBRATES, "") if version else ""
         number = int(before) if before else None
         numbers += [before] if before else []
     return numbers
 
 
-def give_roles(registry: ModelRegistry, model: str, roles: Mapping[str, int | None]) -> None:
-    """Give each role to its version, and take it from all where that is None. Repeating it changes nothing."""
+def give_roles(registry: ModelRegistry, model: str, roles: Mapping[str, int | None], has: Mapping[str, int] | None = None) -> None:
+    """Give each role to its version, and take it from all where that is None. Repeating it changes nothing.
+
+    Args:
+        registry: has the roles.
+        model: name of the model.
+        roles: alias -> number of the version that is to have it, None for none.
+        has: the roles as they are, so that nothing is written that holds already; None where that is not known.
+    """
     for alias, number in roles.items():
+        if has is not None and has.get(alias) == number:
+            continue
         if number is None:
             registry.delete_alias(model, alias)
         else:
@@ -511,6 +585,20 @@ def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None
     candidate = registry.version(model, CANDIDATE)
     if candidate and candidate.number in numbers:
         registry.delete_alias(model, CANDIDATE)
+
+
+def _version(item: Mapping[str, Any], aliases: tuple[str, ...]) -> Version:
+    tags = _unpaired(item.get("tags", ()))
+    snapshot = tags.get("snapshot", "")
+    return Version(
+        item["name"],
+        int(item["version"]),
+        tags.get("digest", ""),
+        item.get("run_id", ""),
+        int(snapshot) if snapshot.isdigit() else None,
+        tags,
+        aliases,
+    )
 
 
 def _parameters(manifest: Provenance, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -577,8 +665,9 @@ def _unpaired(pairs: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {pair["key"]: pair.get("value", "") for pair in pairs}
 
 
-def _batches(items: list[dict[str, Any]], size: int) -> Iterable[list[dict[str, Any]]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
+def _said(run: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a run."""
+    return _unpaired(run["data"].get("tags", ()))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,21 +7,37 @@ another platform numbers versions anew and has no champion: a gate that believed
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from perennial import discovery
 from perennial.errors import PerennialError, RegistryDiffers, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import REGISTRY_DIFFERS
-from perennial.lineage.ledger import NOTE, Ledger
-from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Version
+from perennial.lineage.ledger import NOTE, Entry, Ledger
+from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Standing, Version
 from perennial.settings import Settings
 from perennial.store import Store
 
 log = logging.getLogger("perennial.agreement")
 
 
-def require(store: Store, registry: ModelRegistry, model: str) -> None:
+@dataclass(frozen=True)
+class Agreed:
+    """What ledger and registry say of a model, once they agree."""
+
+    last: Entry | None  # the newest entry of the ledger
+    standing: Standing
+    versions: Mapping[int, Version]  # those that the entry names, and those with a role
+
+    def having(self, alias: str) -> Version | None:
+        """The version that has a role."""
+        number = self.standing.roles.get(alias)
+        return None if number is None else self.versions.get(number)
+
+
+def require(store: Store, registry: ModelRegistry, model: str) -> Agreed:
     """Raise an error if the registry differs from the ledger, so that nothing is decided by it.
 
     Raises:
@@ -29,27 +45,37 @@ def require(store: Store, registry: ModelRegistry, model: str) -> None:
         ServiceUnreachable: MLflow does not answer.
     """
     ledger = Ledger(store, model)
-    last = ledger.last()
-    versions = registry.versions(model)
-    differing = [*lost(registry, model, last.versions if last else {}, versions), *moved(registry, ledger, versions)]
+    last = ledger.last()  # before the registry: what is released meanwhile is no difference
+    return agree(registry, ledger, last, registry.standing(model))
+
+
+def agree(registry: ModelRegistry, ledger: Ledger, last: Entry | None, standing: Standing) -> Agreed:
+    """The same check, where the ledger's last entry, and after it what the registry says of the model, were read already.
+
+    Raises:
+        RegistryDiffers: it lost versions, has others under their numbers, or another champion.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    agreed = _as_registered(registry, ledger.model, last, standing)
+    differing = [*_lost_of(registry, ledger.model, last, agreed.versions), *moved(registry, ledger, last, standing)]
     if differing:
         raise RegistryDiffers(differing[0])
+    return agreed
 
 
-def require_versions(store: Store, registry: ModelRegistry, model: str) -> None:
-    """The same check before aliases are set: an alias that somebody moved is only logged, since it is about to be corrected.
+def require_versions(registry: ModelRegistry, ledger: Ledger, last: Entry | None, standing: Standing, entry: Entry) -> Agreed:
+    """The same check before the registry follows an entry: an alias that somebody moved is only logged, since it is about to be corrected.
 
     Raises:
         RegistryDiffers: the registry lost versions, or has others under their numbers.
         ServiceUnreachable: MLflow does not answer.
     """
-    ledger = Ledger(store, model)
-    last = ledger.last()
-    versions = registry.versions(model)
-    if lost_versions := lost(registry, model, last.versions if last else {}, versions):
+    agreed = _as_registered(registry, ledger.model, last, standing, entry.version)
+    if lost_versions := _lost_of(registry, ledger.model, last, agreed.versions):
         raise RegistryDiffers(lost_versions[0])
-    for sentence in moved(registry, ledger, versions):
+    for sentence in moved(registry, ledger, last, standing):
         log.warning("%s It is put back now.", sentence)
+    return agreed
 
 
 def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
@@ -59,9 +85,18 @@ def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
         StoredDataDamaged: an entry cannot be read.
         ServiceUnreachable: MLflow does not answer.
     """
-    digests = ledger.digests()
+    digests, last = ledger.digests(), ledger.last()
     versions = registry.versions(ledger.model)  # after the ledger: what was released meanwhile is in both
-    return [*lost(registry, ledger.model, digests, versions), *moved(registry, ledger, versions)]
+    return [*lost(registry, ledger.model, digests, versions), *moved(registry, ledger, last, registry.standing(ledger.model))]
+
+
+def _as_registered(registry: ModelRegistry, model: str, last: Entry | None, standing: Standing, *numbers: int) -> Agreed:
+    named = {*(last.versions if last else ()), *standing.roles.values(), *numbers}
+    return Agreed(last, standing, registry.numbered(model, named))
+
+
+def _lost_of(registry: ModelRegistry, model: str, last: Entry | None, versions: Mapping[int, Version]) -> list[str]:
+    return lost(registry, model, last.versions if last else {}, list(versions.values()))
 
 
 def of_every_model(settings: Settings, store: Store) -> list[str]:
@@ -107,15 +142,18 @@ def lost(registry: ModelRegistry, model: str, digests: Mapping[int, str], versio
     return sentences
 
 
-def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) -> list[str]:
-    """A sentence if somebody gave the role of champion to another version than the ledger does.
+def moved(registry: ModelRegistry, ledger: Ledger, last: Entry | None, standing: Standing) -> list[str]:
+    """A sentence if somebody gave the role of champion to another version than the last entry of the ledger does.
 
     A registry that has only not followed yet says nothing wrong.
     """
-    last, model = ledger.last(), ledger.model
-    alias = next((version.number for version in versions if CHAMPION in version.aliases), None)
-    followed = max((int(note[1]) for version in versions if (note := NOTE.fullmatch(version.tags.get(NOTED, "")))), default=None)
-    right = {last.champion if last else None}
+    model, alias = ledger.model, standing.roles.get(CHAMPION)
+    if alias == (last.champion if last else None):
+        return []
+    if last is not None and _before(ledger, last, NOTE.fullmatch(standing.followed), alias):
+        return []
+    followed = _followed(registry, model, standing)
+    right = set[int | None]()
     if last is not None and followed is None:
         right.add(None)
     if last is not None and followed is not None and followed < last.seq:
@@ -130,6 +168,18 @@ def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) 
         f"The alias {CHAMPION} of {model} is {at} in the registry at {registry.url}, but by the ledger {who}: somebody changed it by hand. "
         f"`perennial registry rebuild --model {model}` puts it back{release}."
     ]
+
+
+def _before(ledger: Ledger, last: Entry, note: re.Match[str] | None, alias: int | None) -> bool:
+    """Whether a version was the champion by an entry before the last one, which the registry has followed."""
+    return note is not None and int(note[1]) < last.seq and ledger.entry(int(note[1])).champion == alias
+
+
+def _followed(registry: ModelRegistry, model: str, standing: Standing) -> int | None:
+    """Place of the newest entry that the registry has followed; None if it has followed none. One whose following was cut short, or that
+    was followed before registries noted it at the model, is noted at its version alone."""
+    notes = [standing.followed, *(version.tags.get(NOTED, "") for version in registry.versions(model))]
+    return max((int(note[1]) for said in notes if (note := NOTE.fullmatch(said))), default=None)
 
 
 def watch(settings: Settings, store: Store, model: str) -> None:

@@ -20,7 +20,7 @@ from perennial.lineage.making import usage_of
 from perennial.lineage.release_record import begin_record, keep_look
 from perennial.lineage.releases import note_releases
 from perennial.lineage.version_folder import golden_rows
-from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
+from perennial.registry.model_registry import CANDIDATE, ModelRegistry, give_roles, withdraw_candidate
 from perennial.results import ReleaseResult
 from perennial.serving import own_requests, traffic
 from perennial.serving.backends import Backend
@@ -52,7 +52,7 @@ from perennial.stages._release_steps import (
     Tell,
     Write,
 )
-from perennial.stages._routes import marks, roles_of, route_of
+from perennial.stages._routes import follows, marks, roles_of, route_of
 from perennial.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,15 @@ class Evaluator:
         self.store, self.backend, self.registry, self.ledger = store, backend, registry, ledger
         self._predictions = settings.gateway_url + settings.prediction_path(spec.name)
         self._written: Entry | None = None  # the newest entry of this look
+        self._followed = ""  # note of the entry that the registry was seen to have followed, earlier in this look
         self._about: Entry | None = None  # the entry that the step in hand is about
 
-    def carry_out(self, steps: Sequence[Step]) -> ReleaseResult | Ask | Failure:
+    def carry_out(self, steps: Sequence[Step], followed: str = "") -> ReleaseResult | Ask | Failure:
         """Do the steps in order, up to one that ends the look, asks, or fails.
+
+        Args:
+            steps: of the plan.
+            followed: note of the entry that the registry was seen to have followed, earlier in this look.
 
         Returns:
             What the look answers; or the question; or the step that failed and what holds after it.
@@ -80,6 +85,7 @@ class Evaluator:
             PerennialError: what the plan says, or that is raised by looking what holds after a failure.
             LedgerConflict: the plan says to look again.
         """
+        self._followed = followed
         for place, step in enumerate(steps, start=1):
             if isinstance(step, Ask):
                 return step
@@ -139,11 +145,7 @@ class Evaluator:
             case Move(Entry() as of):
                 return self.backend.route(self.spec) == route_of(of)
             case Follow(Entry() as of):
-                wanted = roles_of(of)
-                named = {alias: self.registry.version(self.name, alias) for alias in wanted}
-                ended = self.registry.version(self.name, of.version)
-                has = {alias: version.number if version else None for alias, version in named.items()}
-                return has == wanted and ended is not None and marks(of).items() <= ended.tags.items()
+                return follows(self.registry.standing(self.name), of)
             case _:
                 return isinstance(step, Confirm)
 
@@ -258,10 +260,19 @@ class Evaluator:
 
     def _follow(self, entry: Entry) -> None:
         """Raises RegistryDiffers: the registry is not the one that the ledger tells of."""
-        _agreement.require_versions(self.store, self.registry, self.name)
-        give_roles(self.registry, self.name, roles_of(entry))
-        withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
-        self.registry.tag_version(self.name, entry.version, marks(entry))
+        last = self.ledger.last()
+        if entry.note == self._followed or follows(standing := self.registry.standing(self.name), entry):
+            return self._confirm(entry)
+        agreed = _agreement.require_versions(self.registry, self.ledger, last, standing, entry)
+        give_roles(self.registry, self.name, roles_of(entry), standing.roles)
+        if standing.roles.get(CANDIDATE) in (entry.version, entry.champion):
+            withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
+        ended = agreed.versions.get(entry.version)
+        said = ended.tags if ended else {}
+        self.registry.tag_version(
+            self.name, entry.version, {name: value for name, value in marks(entry).items() if said.get(name) != value}
+        )
+        self.registry.note_followed(self.name, entry.note)
         given = entry
         while (newest := self.ledger.last()) is not None and newest.seq != given.seq:
             give_roles(self.registry, self.name, roles_of(newest))  # else those given here would look as if somebody had moved them by hand

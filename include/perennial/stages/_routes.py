@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry
-from perennial.registry.model_registry import CHAMPION, LAST_GOOD, NOTED
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, LAST_GOOD, NOTED, Standing
 from perennial.serving.route import WHOLE, Route
 from perennial.stages._release_steps import Change
 
@@ -28,6 +28,12 @@ def route_of(entry: Entry | Change) -> Route | None:
 def roles_of(entry: Entry) -> dict[str, int | None]:
     """The versions that have the roles of champion and last good after an entry."""
     return {CHAMPION: entry.champion, LAST_GOOD: entry.last_good}
+
+
+def follows(standing: Standing, entry: Entry) -> bool:
+    """Whether the registry says all that an entry says, and still has its roles so."""
+    roles = all(standing.roles.get(alias) == number for alias, number in roles_of(entry).items())
+    return roles and standing.followed == entry.note and standing.roles.get(CANDIDATE) not in (entry.version, entry.champion)
 
 
 def marks(entry: Entry) -> dict[str, str]:

@@ -26,16 +26,15 @@ from perennial.data.snapshots import label_of, snapshot_at, unknown_of
 from perennial.data.splits import columns_of_split, groups_of, labels_of_part, part_of
 from perennial.encoding import Columns, rows_from_columns, text
 from perennial.errors import CandidateRefused
+from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.pages import shortened
-from perennial.registry.model_registry import ModelRegistry, Version
 from perennial.registry.promotion import Drawn
 from perennial.registry.signatures import Changes, compare
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, JoinSpec, ModelSpec, SplitSpec
-from perennial.stages import _agreement
 from perennial.stages._groups import groups_of_snapshot
 from perennial.stages._snapshots import as_trained, with_joins_of
 from perennial.stages.train import RECORD
@@ -146,21 +145,18 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
         CandidateRefused: no test row has a known label, or a version's score or loss of one is no finite number.
         UnknownName: the store has no such version.
         StoredDataDamaged: a file of a version is not as it was sealed.
-        RegistryDiffers: the registry is not the one that the ledger tells of.
-        ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
     require_code(spec, code)
     dataset = discovery.dataset_of(spec)
-    registry = ModelRegistry(settings)
-    _agreement.require(store, registry, model)
-    registered = registry.version(model, "champion")
+    last = Ledger(store, model).last()
+    now = last.champion if last else None
     with tempfile.TemporaryDirectory(prefix="perennial-evaluate-") as scratch:
         candidate = Sealed(read_manifest(store, model, digest), fetch(store, model, digest, Path(scratch) / "candidate"))
-        champion, changes = _champion(store, spec, candidate, registered, Path(scratch))
+        champion, changes = _champion(store, spec, candidate, last, Path(scratch))
         incomparable = ""
-        if registered and changes.meaning:
-            champion, incomparable = None, f"The champion, version {registered.number}, means something else: {'; '.join(changes.meaning)}."
+        if changes.meaning:
+            champion, incomparable = None, f"The champion, version {now}, means something else: {'; '.join(changes.meaning)}."
         parts = {"test": measure(store, spec, dataset, candidate, candidate, champion)}
         if champion:
             parts["old_context"] = measure(store, spec, dataset, champion, candidate, champion)
@@ -168,7 +164,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
         document = describe(spec, dataset, candidate, champion, parts, rule) | {
             "run_id": run_id,
             "incomparable": incomparable,
-            "incomparable_with": registered.number if registered and incomparable else None,
+            "incomparable_with": now if incomparable else None,
             "signature": changes.as_json(),
             "groups": groups,
         }
@@ -180,16 +176,9 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
     store.write(f"{prefix}/evaluation.html", shown)
     store.write(f"{prefix}/evaluation.json", encoded)
     figures: dict[str, float] = document["parts"]["test"]["candidate"]["metrics"]
-    address = settings.report_url(f"{prefix}/evaluation.html")
-    registry.annotate(
-        run_id,
-        {"evaluation": address},
-        {f"test_{name}": value for name, value in figures.items()},
-        {"evaluation.json": encoded, "evaluation.html": shown},
-    )
     return EvaluateResult(
         sentence=_sentence(spec, document),
-        links={"Evaluation": address, "MLflow run": registry.run_url(run_id)},
+        links={"Evaluation": settings.report_url(f"{prefix}/evaluation.html")},
         digest=digest,
         run_id=run_id,
         evaluation=f"{prefix}/evaluation.json",
@@ -425,12 +414,13 @@ def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compare
     return sink.getvalue()
 
 
-def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Version | None, scratch: Path) -> tuple[Sealed | None, Changes]:
-    """The champion, if there is one other than the candidate, and what the candidate changes for its callers."""
-    if registered is None or registered.digest == candidate.manifest.digest:
+def _champion(store: Store, spec: ModelSpec, candidate: Sealed, last: Entry | None, scratch: Path) -> tuple[Sealed | None, Changes]:
+    """The champion by the ledger, if there is one other than the candidate, and what the candidate changes for its callers."""
+    number = last.champion if last else None
+    digest = last.versions[number] if last and number is not None else candidate.manifest.digest
+    if digest == candidate.manifest.digest:
         return None, Changes()
-    folder = fetch(store, spec.name, registered.digest, scratch / "champion")
-    champion = Sealed(read_manifest(store, spec.name, registered.digest), folder, registered.number)
+    champion = Sealed(read_manifest(store, spec.name, digest), fetch(store, spec.name, digest, scratch / "champion"), number)
     return champion, compare(champion.signature, candidate.signature)
 
 

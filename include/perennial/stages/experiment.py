@@ -248,7 +248,7 @@ class Experiment(Release):
             case AskCounts(of):
                 return replace(known, counts=self._shown(of))
             case AskRegistry(version):
-                registered = self._registered(version, known.last)
+                registered = self._registered(version)
                 return replace(known, registry=Registered(registered.version))
             case _:
                 return super().answered(known, question)

@@ -88,18 +88,20 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
     last, registry = Ledger(store, model).last(), ModelRegistry(settings)
     if last is None or last.champion is None:
         return _nothing(f"{model} has no champion yet: its first version must be released first.")
-    _agreement.require(store, registry, model)
-    waiting = registry.version(model, CANDIDATE)
+    agreed = _agreement.require(store, registry, model)
+    waiting = agreed.having(CANDIDATE)
     is_ours = waiting and last.candidate is None and waiting.tags.get(RECALIBRATES) == str(last.champion) and not is_decided(waiting)
     if waiting and is_ours and _is_to_be_told(store, spec, waiting):
         return _registered(registry, waiting, {}, f"Version {waiting.number} of {model} waits for its release.")
-    if why_not := _hindrance(store, spec, registry, last, waiting):
+    if why_not := _hindrance(store, spec, registry, last, waiting, agreed.versions):
         return _nothing(why_not, last.champion)
     own = as_of(store, spec, last.versions[last.champion])
     return Fit(settings, store, own, discovery.dataset_of(spec), registry, last).run(run_url)
 
 
-def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Entry, waiting: Version | None) -> str:
+def _hindrance(
+    store: Store, spec: ModelSpec, registry: ModelRegistry, last: Entry, waiting: Version | None, known: Mapping[int, Version]
+) -> str:
     """Why no other version may be made now; empty if one may."""
     assert last.champion is not None
     broken = next((i for i in Incidents(store, spec.name).open_ones() if i.blocks_training), None)
@@ -121,7 +123,7 @@ def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Ent
         )
     if last.candidate is not None:
         return f"The release of version {last.candidate} of {spec.name} is under way: the champion is recalibrated once that has ended."
-    if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) in same_weights(registry, spec.name, last.champion):
+    if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) in same_weights(registry, spec.name, last.champion, known):
         return f"Version {waiting.number} of {spec.name} waits for its release: the champion is recalibrated once that has ended."
     request = Inbox(store, spec.name).active()
     if request and request.state == "claimed":

@@ -64,15 +64,16 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     spec = discovery.model(model)
     require_code(spec, code)
     registry = ModelRegistry(settings)
-    _agreement.require(store, registry, model)
-    champion = registry.version(model, CHAMPION)
+    agreed = _agreement.require(store, registry, model)
+    champion = agreed.having(CHAMPION)
     opponent = str(champion.number if champion else "none")
-    known = next((version for version in registry.versions(model) if version.digest == digest), None)
+    known = registry.find(model, digest)
     if known is not None and (is_decided(known) or known.tags.get(COMPARED_WITH) == opponent):
         result = _registered(
             settings,
             registry,
             known,
+            agreed.having(CANDIDATE),
             {"registered_before": True},
             f"Version {known.number} of {model} is {digest[:12]} already; the gate passed it before.",
         )
@@ -83,7 +84,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             note_evaluation(store, model, digest)
         return result
     document = _document(store, evaluation, digest)
-    compared = _compared_with(registry, model, document, champion)
+    compared = _compared_with(registry, model, document, champion, agreed.versions)
     with tracing.span("replay golden rows", model=model, digest=digest):
         golden, served = inspected(settings, store, spec, digest)
     test, older = _losses(store, document, spec)
@@ -106,8 +107,13 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     store.write(card_key(model, digest), card.encode())
     registry.annotate(
         run_id,
-        {"gate": "passed" if verdict.passed else "refused", **({} if verdict.passed else {"refused": verdict.sentence})},
-        files={"gate.json": encoded, **judged_page(store, model, digest, evidence)},
+        {
+            "evaluation": _evaluation_page(settings, model, digest),
+            "gate": "passed" if verdict.passed else "refused",
+            **({} if verdict.passed else {"refused": verdict.sentence}),
+        },
+        {f"test_{name}": value for name, value in document["parts"]["test"]["candidate"]["metrics"].items()},
+        {"evaluation.json": store.read(evaluation), "gate.json": encoded, **judged_page(store, model, digest, evidence)},
     )
     # The stored verdict says that this training needs no other, so it comes after all that must have happened.
     if not verdict.passed:
@@ -130,9 +136,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         registry.tag_version(model, known.number, tags)
         version, verb = known, f"was judged again, against {'no champion' if compared == 'none' else f'version {compared}'}"
     note_registration(store, model, version.number, digest, {**version.tags, **tags})
-    result = _registered(
-        settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
-    )
+    sentence = f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
+    result = _registered(settings, registry, version, agreed.having(CANDIDATE), evidence, sentence)
     store.write(verdict_key(model, digest), encoded)
     note_evaluation(store, model, digest)
     note_versions(store, model)
@@ -174,9 +179,8 @@ def model_card(spec: ModelSpec, verdict: Verdict, document: Mapping[str, Any]) -
 
 
 def _registered(
-    settings: Settings, registry: ModelRegistry, version: Version, evidence: dict[str, object], sentence: str
+    settings: Settings, registry: ModelRegistry, version: Version, waiting: Version | None, evidence: dict[str, object], sentence: str
 ) -> RegisterResult:
-    waiting = registry.version(version.model, CANDIDATE)
     if not is_decided(version) and (waiting is None or waiting.number < version.number):
         registry.set_alias(version.model, CANDIDATE, version.number)
     links = {
@@ -192,7 +196,11 @@ def is_decided(version: Version) -> bool:
 
 
 def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:
-    return {"MLflow run": registry.run_url(run_id), "Evaluation": settings.report_url(f"reports/{model}/{digest}/evaluation.html")}
+    return {"MLflow run": registry.run_url(run_id), "Evaluation": _evaluation_page(settings, model, digest)}
+
+
+def _evaluation_page(settings: Settings, model: str, digest: str) -> str:
+    return settings.report_url(f"reports/{model}/{digest}/evaluation.html")
 
 
 def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
@@ -219,11 +227,13 @@ def _changes(document: Mapping[str, Any]) -> Changes:
     return Changes(meaning=(document["incomparable"].rstrip("."),)) if document.get("incomparable") else Changes()
 
 
-def _compared_with(registry: ModelRegistry, model: str, document: Mapping[str, Any], champion: Version | None) -> str:
+def _compared_with(
+    registry: ModelRegistry, model: str, document: Mapping[str, Any], champion: Version | None, known: Mapping[int, Version]
+) -> str:
     """The version that a candidate was compared with, "none" without one: the champion, or one that the champion recalibrates."""
     compared = document.get("incomparable_with") or (document.get("champion") or {}).get("version")
     now = champion.number if champion and champion.digest != document["digest"] else None
-    if str(compared or "none") not in same_weights(registry, model, now):
+    if str(compared or "none") not in same_weights(registry, model, now, known):
         was, is_now = (f"version {number}" if number else "no champion" for number in (compared, now))
         raise CandidateRefused(
             f"The candidate {document['digest'][:12]} of {model} was compared with {was}, but {is_now} is the champion now. "

@@ -23,7 +23,7 @@ from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import OF_EXPERIMENTS, Entry, Ledger
 from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
-from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, ModelRegistry, same_weights
 from perennial.registry.promotion import Verdict
 from perennial.registry.readers import all_go_on
 from perennial.results import ReleaseResult
@@ -53,6 +53,7 @@ from perennial.stages._release_steps import (
     Tell,
 )
 from perennial.stages._release_times import requests_a_day, waiting_words
+from perennial.stages._routes import follows
 from perennial.stages._versions import RECENT, as_logged
 from perennial.store import Store
 
@@ -120,6 +121,7 @@ class Release:
         self.spec, self.name, self.settings = spec, spec.name, settings
         self.store, self.backend, self.registry = store, backend, registry
         self.ledger = Ledger(store, spec.name)
+        self._followed = ""  # note of the entry that the registry was seen to have followed
 
     def look(
         self, version: int | None = None, decision: str | None = None, actor: str = PERENNIAL, *, again: bool = False
@@ -170,7 +172,7 @@ class Release:
         """
         evaluator = self._evaluator()
         while True:
-            end = evaluator.carry_out(plan(known))
+            end = evaluator.carry_out(plan(known), self._followed)
             if isinstance(end, ReleaseResult):
                 return end
             known = replace(known, failure=end) if isinstance(end, Failure) else self.answered(known, end)
@@ -210,7 +212,7 @@ class Release:
         """
         match question:
             case AskRegistry(version):
-                return replace(known, registry=self._registered(version, known.last))
+                return replace(known, registry=self._registered(version))
             case AskHistory(version):
                 return replace(known, history=self._history(version))
             case AskRoute():
@@ -234,14 +236,23 @@ class Release:
     def _evaluator(self) -> Evaluator:
         return Evaluator(self.spec, self.settings, self.store, self.backend, self.registry, self.ledger)
 
-    def _registered(self, version: int | None, last: Entry | None) -> Registered:
-        _agreement.require(self.store, self.registry, self.name)
-        registered = self.registry.version(self.name, CANDIDATE if version is None else version)
+    def _registered(self, version: int | None) -> Registered:
+        last = self.ledger.last()
+        standing = self.registry.standing(self.name)
+        if last and follows(standing, last):
+            self._followed = last.note
+        if version is None and CANDIDATE not in standing.roles and standing.roles.get(CHAMPION) == (last.champion if last else None):
+            return Registered()  # nothing is decided by it
+        agreed = _agreement.agree(self.registry, self.ledger, last, standing)
+        registered = (
+            agreed.having(CANDIDATE) if version is None else agreed.versions.get(version) or self.registry.version(self.name, version)
+        )
         if registered is None and version is not None:
             raise UnknownName(f"{self.name} has no version {version}. {self.registry.model_url(self.name)} lists the versions.")
         if registered is None:
             return Registered()
-        return Registered(registered, tuple(same_weights(self.registry, self.name, last.champion if last else None)))
+        champion = last.champion if last else None
+        return Registered(registered, tuple(same_weights(self.registry, self.name, champion, agreed.versions)))
 
     def _history(self, version: int) -> History:
         newest = None

@@ -35,7 +35,7 @@ from perennial.lineage.trainings import trained_on
 from perennial.lineage.usage import Meter
 from perennial.lineage.version_folder import WEIGHTS, key, publish, read_manifest, read_weights
 from perennial.prices import Prices
-from perennial.registry.model_registry import ModelRegistry
+from perennial.registry.model_registry import CHAMPION, ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
@@ -85,8 +85,7 @@ def run(
     require_code(spec, code)
     dataset = discovery.dataset_of(spec)
     registry = ModelRegistry(settings)
-    _agreement.require(store, registry, model)
-    champion = registry.version(model, "champion")
+    champion = _agreement.require(store, registry, model).having(CHAMPION)
     source = model_snapshot(store, spec, snapshot, labels, predictions, joined)
     if source is None:
         raise TrainingRefused(f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first.")
@@ -138,7 +137,7 @@ def run(
     with tracing.span("record the MLflow run", model=model, digest=digest) as note:
         run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
         note(run_id=run_id)
-    if said := told_of_run(run_url):
+    if already and (said := told_of_run(run_url)):  # the run of a training that was begun here says it
         registry.annotate(run_id, said, {}, {})
     figures = ", ".join(
         f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}"

@@ -14,13 +14,13 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from perennial.errors import ServiceUnreachable
-from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Provenance, Version
+from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Provenance, Standing, Version
 from perennial.registry.run_facts import RunFacts
 from perennial.settings import Settings
 from perennial.testing.programs import free_ports, wait_until
@@ -47,6 +47,7 @@ class RegistryInMemory:
         self.descriptions: list[str] = []  # of what was registered, in order
         self._versions: dict[tuple[str, int], Version] = {}
         self._aliases: dict[tuple[str, str], int] = {}
+        self._notes: dict[str, str] = {}  # by model: the entry of the ledger that was followed
 
     def add(
         self, model: str, digest: str, alias: str = "candidate", tags: Mapping[str, str] | None = None, *, number: int | None = None
@@ -74,6 +75,25 @@ class RegistryInMemory:
         """All versions of a model."""
         self._answer()
         return [self._with_aliases(version) for (name, _), version in sorted(self._versions.items()) if name == model]
+
+    def standing(self, model: str) -> Standing:
+        """Who has which role, and how far the registry has followed the ledger."""
+        self._answer()
+        roles = {alias: number for (name, alias), number in self._aliases.items() if name == model}
+        return Standing(any(name == model for name, _ in self._versions), roles, self._notes.get(model, ""))
+
+    def note_followed(self, model: str, note: str) -> None:
+        """Say of which entry of the ledger the registry has all that it says."""
+        self._answer()
+        self._notes[model] = note
+
+    def find(self, model: str, digest: str) -> Version | None:
+        """The version that has this content."""
+        return next((version for version in self.versions(model) if version.digest == digest), None)
+
+    def numbered(self, model: str, numbers: Collection[int]) -> dict[int, Version]:
+        """Those of these versions that there are."""
+        return {version.number: version for version in self.versions(model) if version.number in numbers}
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Give a version a role."""

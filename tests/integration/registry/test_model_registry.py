@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 import pytest
 
 from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
-from perennial.registry.model_registry import ModelRegistry
+from perennial.registry.mlflow_server import MlflowServer
+from perennial.registry.model_registry import ModelRegistry, Standing
 from perennial.registry.run_facts import ColumnShown, DatasetUsed, RunFacts
 from perennial.settings import Settings
 from perennial.testing import small_manifest
@@ -207,6 +208,41 @@ def test_aliases_move(registry):
         registry.set_alias("roles", "champion", 77)
     with pytest.raises(ServiceUnreachable, match="Invalid alias name"):
         registry.set_alias("roles", "not an alias!", 1)
+
+
+def test_versions_are_found_and_roles_told_in_one_request_each(registry, monkeypatch):
+    """OP-10, MO-11: By content, number and role, however many others there are; numbers that lie far apart are asked for one by one."""
+    assert registry.standing("many") == Standing()
+    for place in range(6):
+        registry.register("many", recorded(registry, "many", f"{place + 1:064d}"), f"{place + 1:064d}")
+    registry.set_alias("many", "champion", 2)
+    registry.set_alias("many", "last_good", 2)
+    registry.note_followed("many", f"7 {'a' * 64}")
+    asked, exchange = [], MlflowServer._exchange
+    monkeypatch.setattr(MlflowServer, "_exchange", lambda self, *call: (asked.append(call[1]), exchange(self, *call))[1])
+    assert registry.standing("many") == Standing(True, {"champion": 2, "last_good": 2}, f"7 {'a' * 64}")
+    assert registry.standing("many").of(2) == registry.version("many", 2).aliases == ("champion", "last_good")
+    assert (registry.find("many", f"{4:064d}").number, registry.find("many", "f" * 64)) == (4, None)
+    assert {number: version.digest for number, version in registry.numbered("many", {2, 4, 77}).items()} == {
+        2: f"{2:064d}", 4: f"{4:064d}"
+    }  # fmt: skip
+    assert registry.numbered("many", ()) == {}
+    assert len(asked) == 6
+    assert set(registry.numbered("many", {1, 6, 9000})) == {1, 6}
+    assert len(asked) == 6 + 3
+
+
+def test_what_a_run_says_already_is_not_logged_again(registry, monkeypatch):
+    """OP-10, MO-10: A training that ran through sends its parameters once, and one call has figures, parameters and tags."""
+    manifest = small_manifest(model="brief", run_key="b" * 24)
+    bodies, post = [], MlflowServer.post
+    monkeypatch.setattr(MlflowServer, "post", lambda self, path, **body: (bodies.append((path, body)), post(self, path, **body))[1])
+    run = registry.begin_run(manifest, {"orchestrator": PAGE})
+    assert registry.record_run(manifest, {"log_loss": 0.4}, [{"epoch": 1, "loss": 0.5}], "d" * 64) == run
+    logged = [body for path, body in bodies if path == "runs/log-batch"]
+    assert [sorted(body) for body in logged] == [["params", "run_id"], ["metrics", "run_id", "tags"]]
+    assert [tag["key"] for tag in logged[1]["tags"]] == ["digest"]
+    assert [path for path, _ in bodies].count("runs/create") == 1
 
 
 def test_a_run_takes_notes_and_files(registry, server):

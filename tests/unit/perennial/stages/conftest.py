@@ -65,7 +65,7 @@ def project_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 def platform(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, FolderStore, RegistryInMemory]:
     """Settings, store and registry of the module's `project`, for the stages that make a version."""
     registry = RegistryInMemory()
-    for stage in (train, evaluate, register, reproduce):
+    for stage in (train, register, reproduce):
         monkeypatch.setattr(stage, "ModelRegistry", lambda _: registry)
     monkeypatch.setattr(evaluate, "resampled", partial(resampled, resamples=20))
     monkeypatch.setattr(train, "facts_of", lambda *_: None)

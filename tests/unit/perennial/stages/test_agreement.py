@@ -9,7 +9,7 @@ from perennial.errors import RegistryDiffers
 from perennial.incidents.incidents import Incidents
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
-from perennial.stages import _agreement, evaluate, recalibrate, register, rollback, train
+from perennial.stages import _agreement, recalibrate, register, rollback, train
 from perennial.stages.release import Release
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, RehearsedBackend, small_dataset, small_model
@@ -91,7 +91,7 @@ def test_up_tells_of_a_registry_that_is_another(world, monkeypatch, capsys):
     assert "could not be looked up: MLflow does not answer." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stage", [evaluate, register, recalibrate, train])
+@pytest.mark.parametrize("stage", [register, recalibrate, train])
 def test_no_stage_believes_it(world, stage, monkeypatch):
     """SC-03: Each looks before it uses a version of the registry."""
     seen = []
@@ -101,7 +101,6 @@ def test_no_stage_believes_it(world, stage, monkeypatch):
         raise RegistryDiffers("It differs.")
 
     given = {
-        evaluate: {"digest": "c" * 64, "run_id": "r"},
         register: {"digest": "c" * 64, "run_id": "r", "evaluation": "e"},
         train: {"snapshot": 1},
     }.get(stage, {})

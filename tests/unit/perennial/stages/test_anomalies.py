@@ -36,10 +36,10 @@ from perennial.serving.batch import answer
 from perennial.serving.scorer import Scorer, ScoringFailed
 from perennial.settings import Settings
 from perennial.specs import AnomalySpec
-from perennial.stages import _agreement, evaluate, monitor, register, train
+from perennial.stages import evaluate, monitor, register, train
 from perennial.stages.register import _beside_champion, model_card
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, check_model, small_version
+from perennial.testing import RegistryInMemory, check_model, crown, small_version
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.learners import sklearn as learner
 from perennial.training.scoring import score
@@ -308,11 +308,11 @@ def test_a_champion_that_finds_more_stays(
     project: Path, platform: tuple[Settings, FolderStore, RegistryInMemory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MO-13: With labels in both, the candidate that finds fewer anomalies than the champion is refused, by average precision."""
-    monkeypatch.setattr(_agreement, "require", lambda *_: None)  # no ledger tells of the champion
     name = write_model(project, "sklearn", "pumps_worse")
     trained, told, _ = measured(platform, name)
     judged(platform, name, trained, told)
     platform[2].set_alias(name, "champion", 1)
+    crown(platform[1], name, platform[2].version(name, 1))
     write_model(project, "sklearn", name, limits=", min_rank_agreement=-1, min_alarm_agreement=0", seed=2, **{"features.py": BLIND})
     trained, told, document = measured(platform, name)
     assert document["champion"]["version"] == 1

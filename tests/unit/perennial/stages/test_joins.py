@@ -43,7 +43,7 @@ from perennial.stages import evaluate, ingest, register, score, train, validate
 from perennial.stages import profile as profiling
 from perennial.stages._online import export_values
 from perennial.store import FolderStore, Store
-from perennial.testing import RegistryInMemory, check_model
+from perennial.testing import RegistryInMemory, check_model, crown
 from perennial.training.scoring import score as score_rows
 
 DELIVERIES = """
@@ -253,7 +253,7 @@ def test_a_champion_with_another_join_is_measured_by_its_own(
     settings, store, registry = platform
     first = trained(platform, decide())
     registry.set_alias("punctual", "champion", 1)
-    monkeypatch.setattr(evaluate._agreement, "require", lambda *_: None)
+    crown(store, "punctual", registry.version("punctual", 1))
     write_model(project, more=HISTORY.replace("hours=1", "hours=3"))
     decided = decide("manual", force=True)
     second = train.run(settings, store, model="punctual", snapshot=1)

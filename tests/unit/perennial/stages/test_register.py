@@ -80,7 +80,11 @@ def test_the_first_version_is_registered_as_candidate(world):
     assert "workload environment" in result.evidence["checks"][1]["sentence"]
     assert json.loads(world.registry.runs[RUN].files["gate.json"])["passed"]
     assert json.loads(world.store.read(f"reports/{world.spec.name}/{world.digest}/gate.json")) == result.evidence
-    assert world.registry.runs[RUN].tags == {"gate": "passed"}
+    run = world.registry.runs[RUN]
+    page = f"/perennial/report/{world.spec.name}/{world.digest}/evaluation.html"
+    assert run.tags == {"gate": "passed", "evaluation": world.settings.airflow_url + page}
+    assert run.metrics == {"test_log_loss": 0.5}
+    assert json.loads(run.files["evaluation.json"])["digest"] == world.digest
     assert world.registry.version(world.spec.name, 1).tags["compared_with"] == "none"
 
 

@@ -309,6 +309,31 @@ def test_a_person_turns_a_waiting_version_down(tmp_path):
     assert world.look(number, actor="jo", again=True).action == "started"
 
 
+def test_a_look_that_finds_nothing_new_asks_the_registry_once_and_writes_nothing(tmp_path):
+    """OP-10, SE-06: However many versions there were: it is told the roles and how far the registry has followed. One that was restored
+    from a copy follows once more."""
+    world = World(tmp_path).released(4)
+    asked = []
+
+    class Counted:
+        def __getattr__(self, name):
+            asked.append(name)
+            return getattr(registry, name)
+
+    registry, world.registry = world.registry, Counted()
+    assert world.look().action == "nothing"
+    assert asked == ["standing"]
+    registry.note_followed(world.spec.name, world.ledger.entry(0).note)
+    asked.clear()
+    assert world.look().action == "nothing"
+    assert asked == ["standing", "standing", "numbered", "tag_version", "note_followed"]
+    assert registry.standing(world.spec.name).followed == world.ledger.last().note
+    registry.delete_alias(world.spec.name, "last_good")
+    world.look()
+    world.registry = registry
+    world.agrees()
+
+
 def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
     """DE-02, DE-22: Between ledger and registry: the next try gives the registry what the ledger says, and writes no second entry."""
     world = World(tmp_path, mode="approval")
@@ -698,7 +723,7 @@ def test_a_look_may_be_killed_anywhere(tmp_path, monkeypatch, errors, end):
         for owner, names in (
             (world.store, ("write", "put_if_absent")),
             (world.backend, ("apply", "reset")),
-            (world.registry, ("set_alias", "delete_alias", "tag_version")),
+            (world.registry, ("set_alias", "delete_alias", "tag_version", "note_followed")),
         ):
             for name in names:
                 monkeypatch.setattr(owner, name, deadly(getattr(owner, name), at))

@@ -202,7 +202,7 @@ DECISIONS = ("promote", "roll_back")
 EFFECTS = {
     "store": ("put_if_absent", "write"),
     "backend": ("apply", "reset"),
-    "registry": ("set_alias", "delete_alias", "tag_version"),
+    "registry": ("set_alias", "delete_alias", "tag_version", "note_followed"),
 }
 WHOLE = 10_000
 

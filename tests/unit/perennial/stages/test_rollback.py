@@ -179,7 +179,7 @@ def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
         for owner, names in (
             (world.ledger._store, ("put_if_absent",)),
             (world.backend, ("apply",)),
-            (world.registry, ("set_alias", "delete_alias", "tag_version")),
+            (world.registry, ("set_alias", "delete_alias", "tag_version", "note_followed")),
         ):
             for name in names:
                 monkeypatch.setattr(owner, name, deadly(getattr(owner, name), at))

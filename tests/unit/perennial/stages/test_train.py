@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from perennial.encoding import Encoder
 from perennial.errors import ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.making import making
 from perennial.lineage.version_folder import fetch, key, published, read_manifest
-from perennial.registry.model_registry import Version
+from perennial.registry.model_registry import Standing, Version
 from perennial.settings import Settings
 from perennial.stages import train as stage
 from perennial.store import FolderStore
@@ -39,13 +39,13 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         """Nothing to connect to."""
 
-    def version(self, model: str, which: str | int) -> Version | None:
-        """The champion."""
-        return self.champion
+    def standing(self, model: str) -> Standing:
+        """The champion's role."""
+        return Standing(True, {"champion": self.champion.number}) if self.champion else Standing()
 
-    def versions(self, model: str) -> list[Version]:
+    def numbered(self, model: str, numbers: Collection[int]) -> dict[int, Version]:
         """The champion alone."""
-        return [self.champion] if self.champion else []
+        return {self.champion.number: self.champion} if self.champion else {}
 
     def record_run(self, manifest: Any, metrics: dict[str, float], history: list[dict[str, float]], digest: str, *, facts: Any) -> str:
         """Keep what was recorded."""
@@ -67,7 +67,7 @@ class Registry:
 
     def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
         """Keep the notes."""
-        self.recorded[run_id] = tags
+        self.recorded[run_id] = {**self.recorded.get(run_id, {}), **tags}
 
     def run_url(self, run_id: str) -> str:
         """Address of a run."""
@@ -127,7 +127,7 @@ def test_a_version_is_sealed_and_recorded(settings: Settings, store: FolderStore
     assert recorded["digest"] == found.digest
     assert recorded["metrics"]["validation_log_loss"] == found.metrics["log_loss"]
     assert [epoch["epoch"] for epoch in recorded["history"]] == [1, 2]
-    assert registry.recorded[found.run_id] == {"orchestrator": "http://airflow/run"}
+    assert registry.recorded[found.run_id] == {"status": "RUNNING", "orchestrator": "http://airflow/run"}
     facts = recorded["facts"]
     assert [(one.name, one.digest, one.snapshot, one.context) for one in facts.datasets] == [
         ("flights", manifest.snapshot_digest, manifest.snapshot, "training")

@@ -38,7 +38,7 @@ def test_texts_are_learnt_judged_and_released_in_steps(tmp_path: Path, monkeypat
     assert days(1, 1)["written"][0].as_py().date() == FIRST
     settings, store = Settings(home=tmp_path / "home", store=str(tmp_path / "store")), FolderStore(str(tmp_path / "store"))
     registry, threads = RegistryInMemory(), torch.get_num_threads()
-    for stage in (train, evaluate, register):
+    for stage in (train, register):
         monkeypatch.setattr(stage, "ModelRegistry", lambda settings: registry)
     table = Table(store, MODEL.dataset)
     spec = MODEL.model_copy(update={"release": MODEL.release.model_copy(update={"min_seconds": 0, "min_requests": 100})})

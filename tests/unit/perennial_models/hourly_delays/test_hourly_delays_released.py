@@ -28,7 +28,7 @@ def test_hours_are_learnt_judged_released_and_scored(tmp_path: Path, monkeypatch
     does, and take over step by step; what scores in batches gives the answers of the server bit for bit."""
     settings, store = Settings(home=tmp_path / "home", store=str(tmp_path / "store")), FolderStore(str(tmp_path / "store"))
     registry = RegistryInMemory()
-    for stage in (train, evaluate, register):
+    for stage in (train, register):
         monkeypatch.setattr(stage, "ModelRegistry", lambda settings: registry)
     monkeypatch.setattr(train, "facts_of", lambda *_: None)
     days = [rows for _, rows in land(date(2013, 2, 1), date(2013, 4, 25))]
