@@ -1,4 +1,4 @@
-"""Numbers in sentences: with their noun, such as one file, two files; shares, with their interval; and times.
+"""Numbers in sentences: with their noun, such as one file, two files; shares, with their interval; quantiles; and times.
 
 >>> from perennial.counted import counted, percent
 >>> counted(1, "file"), counted(1200, "row"), counted(2, "entry", "entries")
@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 Z95 = 1.959963984540054  # so many standard deviations on both sides hold 95 % of a normal distribution
 
@@ -62,3 +63,13 @@ def wilson(rows: float, total: float) -> tuple[float, float]:
     share, z2 = rows / total, Z95 * Z95
     middle, reach = share + z2 / (2 * total), Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     return max(0.0, (middle - reach) / (1 + z2 / total)), min(1.0, (middle + reach) / (1 + z2 / total))
+
+
+def latency_quantile(cumulative: Sequence[tuple[float, int]], share: float) -> float | None:
+    """Upper bound in ms of the histogram cell that holds a quantile.
+
+    None if nothing was counted or it lies beyond the last finite bound.
+    """
+    total = cumulative[-1][1] if cumulative else 0
+    bound = next((bound for bound, count in cumulative if total and count >= share * total), None)
+    return None if bound is None or not math.isfinite(bound) else float(bound)

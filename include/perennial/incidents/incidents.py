@@ -249,8 +249,9 @@ class Incidents:
         raise UnknownName(f"{self.model} has no incident {id!r}: `perennial incidents --model {self.model}` lists them.")
 
     def open_ones(self) -> list[Incident]:
-        """The open incidents, oldest first."""
-        return [incident for incident in self.all() if incident.is_open]
+        """The open incidents, oldest first: from the note, as long as this object has read no event, and from the events then."""
+        every = self.all() if self._applied else self.summary().open
+        return [incident for incident in every if incident.is_open]
 
     def open(
         self,
@@ -275,6 +276,8 @@ class Incidents:
             The new incident's id; None where one of that kind and key is open: it stays, but a higher severity raises it, and further
             files are added to it.
         """
+        if not files and (known := self.find(kind, key)) and _rank(severity) <= _rank(known.severity):
+            return None  # as each time that it is seen, for which the events need not be read
         counted: dict[str, JsonValue] = {"files": len(files)} if files else {}
         seen = Event(
             what="opened",

@@ -223,12 +223,12 @@ def _with_intervals(
 
 
 def _metric(value: float, without: Counts | None, times: Counts, least: tuple[float, float] | None) -> Metric:
-    from scipy import stats
+    from scipy import special  # not its `stats`, which takes two seconds to load
 
     units, low, high = float(times.sum()), None, None
     if without is not None and np.isfinite(without).all():
         spread = np.sqrt((units - 1) / units * (times * (without - (times * without).sum() / units) ** 2).sum())
-        reach = float(stats.t.isf(0.025, units - 1) * spread)
+        reach = float(-special.stdtrit(units - 1, 0.025) * spread)
         low, high = (value - reach, value + reach) if reach else (None, None)
     if least is not None:  # a share: between 0 and 1, and never surer than that
         low, high = max(min(least[0], value if low is None else low), 0.0), min(max(least[1], value if high is None else high), 1.0)

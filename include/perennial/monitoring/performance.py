@@ -346,9 +346,9 @@ def jump_errors(days_before: int) -> float:
     Args:
         days_before: labelled days before the jump, at least two.
     """
-    from scipy import stats
+    from scipy import special  # not its `stats`, which takes two seconds to load
 
-    return float(stats.t.isf(stats.norm.sf(JUMP_ERRORS), days_before - 1))
+    return float(-special.stdtrit(days_before - 1, special.ndtr(-JUMP_ERRORS)))
 
 
 def _which(days: Sequence[tuple[DayPerformance, float]]) -> str:
@@ -370,13 +370,3 @@ def service_figures(predictions: pa.Table) -> Service:
     took = took[np.isfinite(took)]
     p50, p99 = (float(q) for q in np.quantile(took, [0.5, 0.99])) if len(took) else (None, None)
     return Service(predictions.num_rows, seconds, predictions.num_rows / max(seconds, 1.0), p50, p99)
-
-
-def latency_quantile(cumulative: Sequence[tuple[float, int]], share: float) -> float | None:
-    """Upper bound in ms of the histogram cell that holds a quantile.
-
-    None if nothing was counted or it lies beyond the last finite bound.
-    """
-    total = cumulative[-1][1] if cumulative else 0
-    bound: Any = next((b for b, n in cumulative if total and n >= share * total), None)
-    return None if bound is None or not np.isfinite(bound) else float(bound)

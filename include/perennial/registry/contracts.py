@@ -16,12 +16,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perennial.errors import SpecBroken
-from perennial.registry.promotion import Check
+
+if TYPE_CHECKING:
+    from perennial.registry.promotion import Check
 
 FOLDER = "contracts"
 VALUE = "value"  # the name of a regression's score
@@ -168,6 +170,8 @@ def breaches(contracts: Sequence[Contract], answers: Sequence[tuple[int, Any]]) 
 
 def kept(contracts: Sequence[Contract], broken: Sequence[Breach]) -> list[Check]:
     """A check for each consumer, which names the first case that is broken."""
+    from perennial.registry.promotion import Check  # heavier than all of this, and needed by the gate alone
+
     checks = []
     for contract in contracts:
         own = [breach for breach in broken if breach.consumer == contract.consumer]

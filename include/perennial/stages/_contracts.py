@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 from perennial import discovery
@@ -12,12 +16,16 @@ from perennial.errors import PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch
+from perennial.lineage.version_folder import key as folder_key
 from perennial.registry.contracts import Breach, Contract, breaches, contracts_in, requests_of
 from perennial.serving.aside import Aside
 from perennial.serving.backends import Backend, open_backend
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
+from perennial.stages._last_look import code_digest
 from perennial.store import Store
+
+log = logging.getLogger("perennial.contracts")
 
 KEY = "contract of "  # begins the key of an incident, before the consumer
 UNREADABLE = "contracts"  # key of the incident about files that are no contracts
@@ -101,6 +109,23 @@ def _broken_by_champion(
 ) -> list[Breach]:
     aside = open_backend(settings).aside(spec, champion)
     if aside is None:
-        return broken_by_folder(store, spec, digest, contracts)
+        return _broken_by_folder_once(store, spec, digest, contracts)
     with closing(aside):
         return asked(aside, contracts)
+
+
+def _broken_by_folder_once(store: Store, spec: ModelSpec, digest: str, contracts: Sequence[Contract]) -> list[Breach]:
+    """The same, kept: a folder answers the same as long as its files, the contracts and the code that asks are the same."""
+    files = [[item.key, item.etag] for item in store.list(folder_key(spec.name, digest))]
+    parts = [code_digest(), digest, files, [one.model_dump(mode="json") for one in contracts]]
+    of = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    key = f"views/contracts/{spec.name}.json"
+    try:
+        noted = json.loads(store.read(key))
+        if noted["of"] == of:
+            return [Breach(**one) for one in noted["broken"]]
+    except (KeyError, TypeError, ValueError):  # none yet, or of another state of the platform
+        log.debug("The contracts of %s are asked anew: %s is not there or cannot be read.", spec.name, key)
+    broken = broken_by_folder(store, spec, digest, contracts)
+    store.write(key, json.dumps({"of": of, "broken": [asdict(one) for one in broken]}).encode())
+    return broken

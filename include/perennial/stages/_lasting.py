@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.report.numbers import WindowReport, decoded
 from perennial.monitoring.windows import Window, report_folder, windows_before
+from perennial.stages._judged_windows import JudgedWindows
 from perennial.stages._traffic import Traffic
 from perennial.stages._window import Judge, Judged
 
@@ -25,12 +26,12 @@ class Lasting:
     drifts: bool  # whether anything drifted in any of them
 
 
-def lasting_drift(traffic: Traffic, judge: Judge, window: Window, judged: Judged, family: frozenset[int]) -> Lasting:
+def lasting_drift(traffic: Traffic, windows: JudgedWindows, window: Window, judged: Judged, family: frozenset[int]) -> Lasting:
     """Look at as many windows before a window as the spec wants to see drift in.
 
     Args:
         traffic: of the model.
-        judge: judges earlier windows whose report is missing or of other predictions.
+        windows: judges earlier windows whose report is missing or of other predictions.
         window: the window that is looked at.
         judged: its verdict.
         family: versions of the same training as the one that answered most of it.
@@ -38,7 +39,7 @@ def lasting_drift(traffic: Traffic, judge: Judge, window: Window, judged: Judged
     wanted = traffic.spec.retrain.drift_windows - 1
     earlier = windows_before(window, list(traffic.days), wanted)
     drifted = judged.verdict.alarming
-    before = [_drifted_before(traffic, judge, w, judged.version, family) for w in earlier]
+    before = [_drifted_before(traffic, windows, w, judged.version, family) for w in earlier]
     lasting = set(drifted).intersection(*before)
     confirmed = tuple(c for c in drifted if c in lasting) if len(earlier) == wanted else ()
     return Lasting(tuple(w.name for w in earlier), confirmed, bool(drifted) or any(before))
@@ -51,18 +52,18 @@ def judged_by(judge: Judge, version: int) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _drifted_before(traffic: Traffic, judge: Judge, window: Window, version: int, family: frozenset[int]) -> set[str]:
+def _drifted_before(traffic: Traffic, windows: JudgedWindows, window: Window, version: int, family: frozenset[int]) -> set[str]:
     """Columns that drifted in an earlier window against the same training's snapshot.
 
     It is judged now if it has not been, or if more predictions came in.
     """
     rows, known = traffic.predictions(window), _report(traffic, window)
     is_same = known is not None and known.requests == rows.num_rows and known.version in family
-    if known is not None and is_same and known.drift.judged_by == judged_by(judge, version):
+    if known is not None and is_same and known.drift.judged_by == judged_by(windows.judge, version):
         return set(known.drift.alarming)
     if not rows.num_rows:
         return set()
-    judged = judge.judge(window, rows)
+    judged = windows.verdict(window, rows)
     return set(judged.verdict.alarming) if judged.version in family else set()
 
 

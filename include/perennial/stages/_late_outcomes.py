@@ -10,12 +10,12 @@ import pyarrow as pa
 from perennial.lineage.trainings import kin
 from perennial.monitoring.outcomes import join, outcomes_of
 from perennial.monitoring.report.numbers import DayLosses, Losses, SliceLosses, WindowReport, decoded
-from perennial.monitoring.report.page import page
 from perennial.monitoring.report.timeline import WindowPoint, note_windows, noted_timeline
 from perennial.monitoring.report.words import sentence_of
 from perennial.monitoring.windows import Window, report_folder
 from perennial.stages._traffic import Traffic
 from perennial.stages._window_losses import HISTORY_DAYS, window_losses
+from perennial.stages._window_reports import write_report
 
 AT_ONCE = 3  # windows that one look measures anew, the newest first: the others are due at the next look
 LEAST_SHARE = 0.01  # of a window's predictions whose outcomes must be new
@@ -42,11 +42,10 @@ def add_late_outcomes(traffic: Traffic, looked_at: str) -> tuple[str, ...]:
         place = f"{folder}/report.json"
         report = _measured(traffic, decoded(traffic.store.read(place), place))
         if report is not None:
-            traffic.store.write(f"{folder}/index.html", page(report).encode())
-            traffic.store.write(place, report.encoded())
+            write_report(traffic.store, folder, report)
             names.append(point.name)
     if names:
-        note_windows(traffic.store, model)
+        note_windows(traffic.store, model, names)
     return tuple(names)
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger("perennial.monitor")
 
 MICROSECONDS = pa.timestamp("us")
 UTC = pa.timestamp("us", "UTC")
+AHEAD = timedelta(days=1)  # farther in the future no prediction counts
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Traffic:
         lines = (set_aside(self.store, f"{what}/{self.spec.name}") for what in ("predictions", "outcomes"))
         self.damaged = tuple(unread for unread in lines if unread is not None)
         # A caller may name any time. One in the future would make its window the newest, and the champion old, for ever.
-        latest = pa.scalar(datetime.now(timezone.utc) + timedelta(days=1), UTC)
+        latest = pa.scalar(datetime.now(timezone.utc) + AHEAD, UTC)
         times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
         if times.num_rows:
             self.days = rows_by_day(times["event_time"])
@@ -77,6 +78,11 @@ class Traffic:
         when = pc.field("event_time")
         inside = (when >= pa.scalar(window.first, UTC)) & (when < pa.scalar(window.last, UTC))
         return self._scan(columns, inside & ~pc.field("shadow"))
+
+    def first_after(self, moment: datetime) -> datetime | None:
+        """The first event time of a prediction after a moment; None if there is none."""
+        rows = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") > pa.scalar(moment, UTC)))
+        return pc.min(rows["event_time"].cast(MICROSECONDS)).as_py().replace(tzinfo=timezone.utc) if rows.num_rows else None
 
     def outcomes(self) -> Dataset:
         """All outcomes that are known."""

@@ -16,7 +16,7 @@ from perennial.lineage.version_notes import evaluated_metrics
 from perennial.monitoring import performance
 from perennial.monitoring.figures import DayPerformance, Estimate, Jump, LiveMetrics, Performance, Slice
 from perennial.monitoring.live_metrics import live_metrics
-from perennial.monitoring.outcomes import count_unknown, join, outcomes_of
+from perennial.monitoring.outcomes import Counts, count_unknown, join, outcomes_of
 from perennial.monitoring.report.numbers import KnownOutcomes
 from perennial.monitoring.windows import Window
 from perennial.served_tables import INPUT
@@ -26,6 +26,7 @@ from perennial.stages._traffic import Traffic
 from perennial.stages.evaluate import calendar_slices
 
 JUDGED = ["prediction_id", "model_version", "served_at", "event_time", "scores"]  # what a loss is made of
+_PLACE = "_place"
 HISTORY_DAYS = 30  # before the end of a window, for what loss is usual
 
 
@@ -64,9 +65,9 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
     history = traffic.predictions(Window(window.last - timedelta(days=HISTORY_DAYS), window.last), JUDGED)
     happened = traffic.outcomes()
     outcomes = outcomes_of([rows, history], happened)
-    joined, counts = join(rows.select([*JUDGED, *slices]), outcomes)
+    joined, counts = _in_order(rows.select([*JUDGED, *slices]), outcomes)
     answered = joined.filter(pc.field("model_version").isin(sorted(family)))
-    history = join(history, outcomes)[0]
+    history = _in_order(history, outcomes)[0]
     evaluated = (
         {} if task != "regression" else _evaluated(traffic, history["model_version"].unique().to_pylist() if history.num_rows else [])
     )
@@ -82,6 +83,13 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
         metrics=live_metrics(task, traffic.spec.classes, answered, history),
         jump=performance.find_jump(seen, spec.monitoring.excess_loss, _first_unseen(references, version, family, seen)),
     )
+
+
+def _in_order(predictions: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, Counts]:
+    """What `join` gives, in the order of the predictions: a sum in another order has other last digits, and would be another answer."""
+    placed = predictions.append_column(_PLACE, pa.array(np.arange(predictions.num_rows)))
+    joined, counts = join(placed, outcomes)
+    return joined.sort_by(_PLACE).drop_columns([_PLACE]), counts
 
 
 def _evaluated(traffic: Traffic, versions: Sequence[int]) -> dict[int, float]:

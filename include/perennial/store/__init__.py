@@ -17,5 +17,17 @@ from perennial.store.changes import Changes
 from perennial.store.folder import FolderStore, private_folder, tighten
 from perennial.store.interface import FOLDERS, Store, StoredObject
 from perennial.store.s3 import S3Store
+from perennial.store.unchanged import write_if_other
 
-__all__ = ["FOLDERS", "Changes", "FolderStore", "S3Store", "Store", "StoredObject", "open_store", "private_folder", "tighten"]
+__all__ = [
+    "FOLDERS",
+    "Changes",
+    "FolderStore",
+    "S3Store",
+    "Store",
+    "StoredObject",
+    "open_store",
+    "private_folder",
+    "tighten",
+    "write_if_other",
+]

@@ -19,13 +19,14 @@ state, is read from the document itself; so a note that is old, garbled or delet
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from perennial.errors import StoredDataDamaged
 from perennial.store.interface import Store
+from perennial.store.unchanged import write_if_other
 
 V = TypeVar("V", bound=BaseModel)
 FORM = 1  # of a note whose summaries say what they always said; one of another form is made again
@@ -79,14 +80,22 @@ class Summaries(Generic[V]):
         self._read_note()
         return {key: summary for key, (_, summary) in self._known.items()}
 
-    def keep(self, keys: Iterable[str]) -> None:
-        """Write the note of these documents. Of two writers at a time one note stays; what it lacks is read from the documents.
+    def keep(self, keys: Iterable[str], written: Collection[str] | None = None) -> None:
+        """Write the note of these documents, unless it says so already.
 
-        A damaged document is not noted: whoever asks for it is told.
+        Of two writers at a time one note stays; what it lacks is read from the documents. A damaged document is not noted: whoever asks
+        for it is told.
+
+        Args:
+            keys: of the documents.
+            written: those that may have been written since they were noted; any, if absent. Of the others those are looked at that are
+                not noted.
         """
-        self.of(keys := list(keys), damage=[])
+        self._read_note()
+        keys = list(keys)
+        self.of((key for key in keys if written is None or key in written or key not in self._known), damage=[])
         kept = {key: [self._known[key][0], self._known[key][1].model_dump(mode="json")] for key in keys if key in self._known}
-        self._store.write(self._place, json.dumps({"form": self._form, "of": kept}, separators=(",", ":")).encode())
+        write_if_other(self._store, self._place, json.dumps({"form": self._form, "of": kept}, separators=(",", ":")).encode())
 
     def _one(self, key: str) -> V | None:
         known = self._known.get(key)

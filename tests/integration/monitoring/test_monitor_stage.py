@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +23,7 @@ from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.monitoring.drift import find_drift
-from perennial.monitoring.report.timeline import noted_timeline
+from perennial.monitoring.report.timeline import noted_timeline, window_names
 from perennial.monitoring.windows import Window
 from perennial.profiles.profile import profile
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
@@ -145,8 +147,8 @@ class House:
         return monitor.run(self.settings, self.store, MODEL.name, *[datetime.combine(d, datetime.min.time()) for d in window])
 
     def kept(self):
-        """All files of the store but reports of windows and the notes of what they say, with their content."""
-        of_windows = {"windows", "drift"}
+        """All files of the store but reports of windows and the notes of what they say and of the last look, with their content."""
+        of_windows = {"windows", "drift", "looks"}
         files = (file for file in Path(self.settings.store).rglob("*") if file.is_file() and not of_windows & {*file.parts})
         return {file: file.read_bytes() for file in files}
 
@@ -753,3 +755,98 @@ def test_every_look_reads_what_servers_accepted_and_passes_by_what_nobody_can_re
     house.serve(february(7))
     again = house.look()
     assert (again.outcome, again.requests, again.damaged) == ("done", 400, len(UNREADABLE) + 2)
+
+
+def told(store):
+    """What others read of a model after a look, without the moments at which it was written."""
+    reports = {}
+    for name in window_names(store, MODEL.name):
+        try:
+            report = json.loads(store.read(f"reports/{MODEL.name}/windows/{name}/report.json"))
+        except KeyError:  # one of the windows before
+            continue
+        report["incidents"]["open"] = [{**one, "opened": None} for one in report["incidents"]["open"]]
+        reports[name] = report, store.exists(f"reports/{MODEL.name}/windows/{name}/index.html")
+    incidents = [(i.id, i.kind, i.key, i.severity, i.sentence, i.resolution, i.verdict) for i in Incidents(store, MODEL.name).all()]
+    requests = [(r.key, r.cause, r.state, r.outcome, r.sentence) for r in Inbox(store, MODEL.name).all()]
+    return reports, incidents, requests, noted_timeline(store, MODEL.name), store.read(f"reports/{MODEL.name}/newest_window.json")
+
+
+def looked_anew(house, folder):
+    """What a look finds in a copy of the store that remembers no look and no verdict, and what others read there then."""
+    shutil.copytree(house.settings.store, folder)
+    shutil.rmtree(folder / "views/looks", ignore_errors=True)
+    for kept in ("judged.json", "anomalies.json"):
+        for file in folder.glob(f"reports/*/windows/*/{kept}"):
+            file.unlink()
+    store = FolderStore(str(folder))
+    result = monitor.run(house.settings.model_copy(update={"store": str(folder)}), store, MODEL.name)
+    return result, told(store)
+
+
+def test_a_look_that_is_spared_would_have_found_the_same(house, monkeypatch, tmp_path):
+    """MN-01, MN-03, MN-09, MN-10: Whatever happens, the next look says and leaves what one says and leaves that knows of none before it;
+    and once nothing happens any more, none is made."""
+    looks, happened, specs = [], {}, [MODEL]
+    look_at = monitor._look_at
+    monkeypatch.setattr(monitor, "_look_at", lambda *given: looks.append(1) or look_at(*given))
+    monkeypatch.setattr(discovery, "model", lambda name: specs[-1])
+    store, arms = house.store, {1: Arm(requests=5)}
+    monkeypatch.setattr(monitor, "open_backend", lambda settings: SimpleNamespace(observe=lambda spec: arms))
+
+    def serve(first, last, change=None):
+        for n in range(first, last + 1):
+            like = date(2013, 1, 1 + (n * 5) % 28)
+            happened.update(house.serve(february(n), like=like, count=60, change=change))
+
+    def judge():
+        house.incidents.verdict(house.incidents.open_ones()[0].id, "false alarm", "tests", "a cold spell")
+
+    def train():
+        request = house.inbox.open()[0].key
+        house.inbox.claim(request, "run")
+        house.release(2, request=request)
+
+    def late():
+        when = datetime.combine(february(8), datetime.min.time())
+        log = PredictionLog(store, MODEL.name, 1)
+        row = {"carrier": "UA", "origin": "EWR", "distance": 500, "temp": 30.5, "scheduled_departure": when.isoformat()}
+        log.record("late", [row] * 3, np.full((3, 2), 0.5), 1.0, body_bytes=9, event_time=when.isoformat())
+        log.segments.close()
+
+    def watch_otherwise():
+        monitoring = MODEL.monitoring.model_copy(update={"alpha": 0.2, "anomaly_detector": "univariate_max"})
+        specs.append(MODEL.model_copy(update={"monitoring": monitoring}))
+
+    def lose_a_report():
+        store.delete(f"reports/{MODEL.name}/windows/2013-02-08_2013-02-10/report.json")
+
+    steps = {
+        "the first window": [lambda: serve(2, 4)],
+        "outcomes, and requests of the day that is not over": [
+            lambda: house.happen(happened, seed=1),
+            lambda: house.serve(february(5), count=9),
+        ],
+        "a cold spell": [lambda: serve(6, 10, colder)],
+        "days land": [lambda: house.ingest(FEBRUARY, 9)],
+        "a verdict, and rows of the window": [judge, late],
+        "another version, and a line that nobody can read": [train, lambda: store.write(f"predictions/{MODEL.name}/0.jsonl", b"{")],
+        "outcomes of a window before": [lambda: house.happen({"2013-02-06-1-0": np.array([0.4, 0.6])}, seed=3)],
+        "another spec, and a look back": [watch_otherwise, lambda: house.look(february(6), february(8))],
+        "the gateway's counts": [lambda: arms.update({1: Arm(requests=9, errors=1)})],
+        "a lost report, and a request from far ahead": [lose_a_report, lambda: house.serve(date(2099, 1, 1), like=JANUARY, count=1)],
+    }
+    for place, (what, happen) in enumerate(steps.items()):
+        for one in happen:
+            one()
+        anew = looked_anew(house, tmp_path / f"anew-{place}")
+        looks.clear()
+        assert (house.look(), told(store)) == anew, what
+        assert looks == [1], what
+        answers = [house.look(), house.look()]  # what the first one changed, the second one sees
+        looks.clear()
+        left = house.kept() | {what: told(store)}
+        assert house.look() == answers[-1], what
+        assert (looks, house.kept() | {what: told(store)}) == ([], left), what
+    assert len(house.inbox.all()) == 1
+    assert {incident.kind for incident in house.incidents.all()} == {"drift"}

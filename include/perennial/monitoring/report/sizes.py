@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,10 +92,17 @@ def sizes(store: Store, model: str, names: Sequence[str], damage: list[str] | No
     return {keys[key]: noted for key, noted in _summaries(store, model).of(keys, damage).items()}
 
 
-def note_sizes(store: Store, model: str) -> None:
-    """Note the newest windows. Whoever writes a report does this."""
+def note_sizes(store: Store, model: str, written: Collection[str] | None = None) -> None:
+    """Note the newest windows. Whoever writes a report does this.
+
+    Args:
+        store: has the reports.
+        model: whose.
+        written: names of the windows whose reports were written; any, if absent.
+    """
     folder = f"reports/{model}/windows"
-    _summaries(store, model).keep(f"{folder}/{name}/report.json" for name in store.folders(folder)[-MOST_WINDOWS:])
+    changed = None if written is None else [f"{folder}/{name}/report.json" for name in written]
+    _summaries(store, model).keep((f"{folder}/{name}/report.json" for name in store.folders(folder)[-MOST_WINDOWS:]), changed)
 
 
 def _summaries(store: Store, model: str) -> Summaries[WindowSizes]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -159,9 +160,15 @@ def noted_timeline(store: Store, model: str, damage: list[str] | None = None) ->
     return sorted(points.values(), key=lambda point: (point.first, point.last))
 
 
-def note_windows(store: Store, model: str) -> None:
-    """Note every window, so that the timeline is read from one object. Whoever writes a report does this."""
-    _summaries(store, model).keep(_keys(store, model))
+def note_windows(store: Store, model: str, written: Collection[str] | None = None) -> None:
+    """Note every window, so that the timeline is read from one object. Whoever writes a report does this.
+
+    Args:
+        store: has the reports.
+        model: whose.
+        written: names of the windows whose reports were written; any, if absent.
+    """
+    _summaries(store, model).keep(_keys(store, model), None if written is None else [_key(model, name) for name in written])
 
 
 def _summaries(store: Store, model: str) -> Summaries[WindowPoint]:
@@ -174,4 +181,8 @@ def window_names(store: Store, model: str) -> list[str]:
 
 
 def _keys(store: Store, model: str) -> list[str]:
-    return [f"reports/{model}/windows/{name}/report.json" for name in window_names(store, model)]
+    return [_key(model, name) for name in window_names(store, model)]
+
+
+def _key(model: str, window: str) -> str:
+    return f"reports/{model}/windows/{window}/report.json"

@@ -545,3 +545,28 @@ def test_a_summary_reads_one_object(tmp_path, monkeypatch):
     assert len(Incidents(store, "m").summary().open) == 5
     assert reads == ["views/incidents/m.json"]
     assert Incidents(store, "other").summary().count == 0
+
+
+def test_what_is_open_is_asked_and_seen_again_without_the_events(tmp_path, monkeypatch):
+    """MN-09, OP-10: Each look asks what is open, and sees again what it saw: one note is read, however long the log. What is new, worse or
+    of further files is an event all the same, and so is what another has ended meanwhile."""
+    store = FolderStore(str(tmp_path))
+    Incidents(store, "m").open("drift", "temp", "warning", "seen")
+    Incidents(store, "m").open("data quality", "refused files", "warning", "seen", files=["a.csv"])
+    reads = []
+    read = FolderStore.read
+    monkeypatch.setattr(FolderStore, "read", lambda self, key: reads.append(key) or read(self, key))
+    for severity in ("info", "warning"):
+        assert Incidents(store, "m").open("drift", "temp", severity, "again") is None
+    assert [one.id for one in Incidents(store, "m").open_ones()] == ["0001-drift", "0002-data-quality"]
+    assert Incidents(store, "m").find("drift", "temp").sentence == "seen"
+    assert set(reads) == {"views/incidents/m.json"}
+    Incidents(store, "m").open("drift", "temp", "critical", "worse")
+    assert Incidents(store, "m").find("drift", "temp").severity == "critical"
+    Incidents(store, "m").open("data quality", "refused files", "warning", "seen", files=["b.csv"])
+    assert Incidents(store, "m").find("data quality", "refused files").later_files == ("b.csv",)
+    reader = Incidents(store, "m")
+    assert len(reader.all()) == 2
+    Incidents(store, "m").resolve("1", "over")
+    assert [one.id for one in reader.open_ones()] == ["0002-data-quality"], "who has read the events reads what came since"
+    assert Incidents(store, "m").open("drift", "temp", "warning", "again") == "0003-drift"

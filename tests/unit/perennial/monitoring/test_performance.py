@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from perennial.counted import latency_quantile
 from perennial.monitoring.figures import DayPerformance
 from perennial.monitoring.performance import (
     by_day,
@@ -19,7 +20,6 @@ from perennial.monitoring.performance import (
     find_jump,
     first_unseen,
     jump_errors,
-    latency_quantile,
     losses,
     over_window,
     service_figures,

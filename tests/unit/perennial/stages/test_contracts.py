@@ -155,6 +155,32 @@ def test_where_there_is_no_way_aside_the_champions_folder_is_asked(world: World,
     assert not Incidents(world.store, NAME).open_ones()
 
 
+def test_a_folder_is_asked_once(world: World, written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-12, OP-10: Its answers stay as they are until a contract, a file of it or the code that asks is another."""
+    world.backend.asides.clear()
+    asked: list[int] = []
+    real = _contracts.broken_by_folder
+    monkeypatch.setattr(_contracts, "broken_by_folder", lambda *given: asked.append(1) or real(*given))
+
+    def opened() -> list[str]:
+        note_contracts(world.settings, world.store, world.spec)
+        return [one.sentence for one in Incidents(world.store, NAME).open_ones()]
+
+    written(board={"wants cancelled": BROKEN})
+    first = opened()
+    assert (opened(), len(first), len(asked)) == (first, 1, 1)
+    written(board={"fine": KEPT})
+    assert (opened(), opened(), len(asked)) == ([], [], 2)
+    world.store.write(f"views/contracts/{NAME}.json", b"[]")
+    assert (opened(), len(asked)) == ([], 3)
+    monkeypatch.setattr(_contracts, "code_digest", lambda: "other")
+    assert (opened(), len(asked)) == ([], 4)
+    world.store.write(f"{version_folder.key(NAME, world.published(1))}/model.onnx", b"x")
+    (damaged,) = opened()
+    assert "model.onnx" in damaged
+    assert opened() == [damaged]
+
+
 def test_before_a_release_nothing_is_asked(tmp_path: Path, written: Write) -> None:
     """DE-12: Nobody counts on a version that nobody gets."""
     written(board={"wants cancelled": BROKEN})

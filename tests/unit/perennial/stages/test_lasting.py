@@ -23,6 +23,6 @@ def test_a_report_that_cannot_be_read_is_no_report(tmp_path, caplog, content):
     rows = SimpleNamespace(num_rows=12)
     verdict = SimpleNamespace(version=1, verdict=SimpleNamespace(alarming=("carrier",)))
     traffic: Any = SimpleNamespace(store=store, spec=spec, predictions=lambda _: rows)
-    judge: Any = SimpleNamespace(judge=lambda _, given: verdict if given is rows else None)
-    assert _drifted_before(traffic, judge, window, 1, frozenset({1})) == {"carrier"}
+    windows: Any = SimpleNamespace(judge=None, verdict=lambda _, given: verdict if given is rows else None)
+    assert _drifted_before(traffic, windows, window, 1, frozenset({1})) == {"carrier"}
     assert "report.json is no report of a window" in caplog.text

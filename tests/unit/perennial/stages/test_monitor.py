@@ -15,10 +15,11 @@ from perennial.monitoring.figures import Anomalies, Break, Jump, RuleFinding
 from perennial.serving.route import FRESH, Arm
 from perennial.settings import Settings
 from perennial.stages import monitor
+from perennial.stages._look import Look
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
-from perennial.stages.monitor import Look, _window
+from perennial.stages.monitor import _window
 from perennial.store import FolderStore
 from perennial.testing import RehearsedBackend, small_model
 
@@ -181,7 +182,7 @@ def test_what_was_the_newest_window_is_known_or_said_to_be_unreadable(tmp_path, 
     store = FolderStore(str(tmp_path))
     traffic: Any = SimpleNamespace(store=store, spec=BINARY)
     nothing: Any = None
-    look = Look(nothing, traffic, nothing, nothing)
+    look = Look(nothing, traffic, nothing, nothing, nothing)
     assert look._reaches_farthest(datetime(2013, 2, 1))
     store.write("reports/m/newest_window.json", content)
     with pytest.raises(StoredDataDamaged, match=r"^reports/m/newest_window.json cannot be read. Restore it .* or delete it"):
