@@ -210,6 +210,9 @@ def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | 
     before = {file["path"] for file in table.files(batch.added.version - 1)}
     added = [file for file in table.files(batch.added.version) if file["path"] not in before]
     own = [file for file in added if file.get(f"min.{BATCH}") == file.get(f"max.{BATCH}") == batch.label]
+    facts = batch.added.metadata
+    if not own and "perennial.oldest" in facts:  # its rows lie in a file with those of others
+        return date.fromisoformat(facts["perennial.oldest"][:10]), date.fromisoformat(facts["perennial.newest"][:10])
     added = own or added  # beside them are what a correction left of files of others
     ends = [file.get(f"{end}.{spec.time_column}") for file in added for end in ("min", "max")]
     known = [end.date() for end in ends if isinstance(end, datetime)]

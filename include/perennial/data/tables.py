@@ -41,6 +41,7 @@ from perennial.data.hashes import Known, hashes, refuse_damaged
 from perennial.data.log import Log, read_log
 from perennial.data.merging import BATCH, Merge, Rule, by_batch, matches, merge, plain, replay, shown, without
 from perennial.data.row_counts import RowCounts
+from perennial.data.together import TOGETHER, Staged, facts_of, going, joined
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.specs import LANDED, ROW
 from perennial.store import Store
@@ -287,7 +288,7 @@ class Table:
         table = self._open()
         for version in range(table.version() if table else 0, 0, -1):
             info = commit_info(self.store, self.name, version)
-            if "perennial.batch" in info:
+            if facts_of(info):
                 return str(info.get(f"perennial.{name}", ""))
         return ""
 
@@ -468,6 +469,58 @@ class Table:
                 if self._commit_merge(table, merged, rule, facts, {batch_digest: turn + 1}):
                     return Merged(table.version() + 1 if merged.changes_rows else self._version(table), merged.counts)
         raise self._contended()
+
+    def append_together(self, batches: Sequence[Staged], rule: Rule, event_time: str = "") -> tuple[int, frozenset[str]]:
+        """Append batches in one commit, as far as each is new to the table and all of its rows are simply added.
+
+        Args:
+            batches: in their order.
+            rule: by which rows are told apart; a row whose key is in refuses its batch.
+            event_time: timestamp column among the keys, if any: only files of these times are searched for the keys.
+
+        Returns:
+            The version that has them, and their digests. What is not among these is for `merge`, which says why.
+
+        Raises:
+            Fault: the rows that are in lack a column that the spec requires.
+            StoreUnreachable: the store does not take them.
+        """
+        for attempt in attempts():
+            first = batches[0].rows
+            table = self._open() or self._create(first.append_column(BATCH, pa.nulls(first.num_rows, pa.string())).schema)
+            if table.version():
+                self._null_columns(table, self.expected.names)
+            with self._sentences():
+                if not attempt and compact(self.store, self.name, table):
+                    continue
+            fitting = [batch for batch in batches if not table.transaction_version(batch.digest) and self._fits(table, batch.rows)]
+            fitting = [batch for batch in fitting if batch.rows.schema.equals(fitting[0].rows.schema)]
+            chosen = going(fitting, self._keys_like(table, fitting, rule, event_time), rule.key)
+            if len(chosen) < 2:
+                return 0, frozenset()
+            facts = {**chosen[0].of_all, TOGETHER: json.dumps([batch.said for batch in chosen])}
+            with self._sentences():
+                if self._commit(table, joined(chosen), "WRITE", [], facts, {batch.digest: 1 for batch in chosen}):
+                    return table.version() + 1, frozenset(batch.digest for batch in chosen)
+        raise self._contended()
+
+    def _fits(self, table: DeltaTable, rows: pa.Table) -> bool:
+        try:
+            self._refuse_other_types(table, rows.schema, "was to be appended")
+        except Fault:
+            return False
+        return True
+
+    def _keys_like(self, table: DeltaTable, batches: Sequence[Staged], rule: Rule, event_time: str) -> pa.Table:
+        """The keys in the table that rows of batches may have."""
+        if not rule.key or not batches:
+            return pa.table({})
+        within = None
+        if event_time:
+            bounds = [pc.min_max(batch.rows[event_time]) for batch in batches]
+            least, most = (pc.min_max(pa.array([bound[end] for bound in bounds]))[end] for end in ("min", "max"))
+            within = (pc.field(event_time) >= least) & (pc.field(event_time) <= most)
+        return self._scan(table, list(rule.key), within)
 
     def scan(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None) -> pa.Table:
         """Read rows, in no particular order; no rows and no columns if there is no table yet.
@@ -809,8 +862,9 @@ def _batches(table: DeltaTable, until: int | None = None) -> list[Batch]:
         if digest := entry.get("perennial.removed"):
             removed.setdefault(digest, _commit_of(entry, version))
             gained.update(json.loads(entry.get(_GIVEN, "{}")))
-        if digest := entry.get("perennial.batch"):
-            batch = Batch(digest, _commit_of(entry, version), removed.pop(digest, None))
+        for facts in facts_of(entry):
+            digest = facts["perennial.batch"]
+            batch = Batch(digest, _commit_of({**facts, "timestamp": entry.get("timestamp")}, version), removed.pop(digest, None))
             lost_rows = lost.pop(batch.label, {})
             lost_to = tuple(label for label, rows in lost_rows.items() if rows)
             batches.append(replace(batch, lost=sum(lost_rows.values()), lost_to=lost_to, gained=gained.pop(batch.label, 0)))

@@ -1,9 +1,9 @@
 """Ingest landed files: each is appended to the table exactly once, or goes to quarantine with the reasons.
 
 Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens
-once), then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to
-quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome. Receipts name the run, so that a
-retry tells what its run did before it was killed, and nothing goes unannounced.
+once; that of many small files is one), then receipt; its profile is noted as owed before and made at the end of the run, or by a later
+one. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
+Receipts name the run, so that a retry tells what its run did before it was killed, and nothing goes unannounced.
 
     $ perennial ingest --dataset flights
 """
@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from perennial.counted import counted
 from perennial.data.batches import note_batches
-from perennial.data.landing import Landed, folder, landed_as, waiting_files
+from perennial.data.landing import Landed, folder, landed_as, receipt_key, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
 from perennial.discovery import dataset as dataset_spec
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN_KEYS = 20  # of refused rows, in their reasons
+MANY = 50  # files that wait: fewer have a commit each, and so a snapshot of their own
+SMALL = 2 << 20  # bytes of a file that is appended with others
+TOGETHER, MOST_BYTES = 250, 16 << 20  # files, and bytes of them, that are appended together at most
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,32 @@ class _Days:
     oldest: datetime | None = None
     newest: datetime | None = None
     late: int | None = None  # rows of days before the newest day that the table had
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A file that was read and checked, and is to be appended."""
+
+    file: Landed
+    digest: str
+    rows: pa.Table  # one for each key
+    landed: int  # rows of the file
+    left_out: RowCounts  # counts of those that are not among `rows`
+    cleaned: Cleaned
+    verdict: Verdict | None
+    days: _Days
+    again: bool  # whether a person let it come back
+    remark: str  # what its receipt says besides
+
+    @property
+    def label(self) -> str:
+        """What its batch is called."""
+        return f"{self.file.name} ({self.digest[:12]})"
+
+    @property
+    def simple(self) -> bool:
+        """Whether every row of the file is to be added, so that its batch may go with others."""
+        return self.rows.num_rows > 0 and self.left_out.total == 0 and not self.again
 
 
 @dataclass
@@ -121,20 +150,8 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
     log.info("%s to take in for %s.", counted(len(ready), "file"), spec.name)
     intake = _Intake(settings, store, spec, summary)
     try:
-        for number, file in enumerate(ready, start=1):
-            try:
-                sentence = intake.take_in(file)
-            except (StoreUnreachable, MemoryError, OSError):
-                raise
-            except PerennialError as error:
-                raise type(error)(f"{file.name}: {error}") from error
-            except Exception as error:
-                log.error(
-                    "%s could not be dealt with.", file.name, exc_info=None if summary.broken else error
-                )  # what follows is mostly the same
-                summary.broken[file.name] = f"{type(error).__name__}: {error}"
-            else:
-                log.info("[%s/%s] %s", number, len(ready), sentence)
+        for group in _groups(spec, ready):
+            _take_in_group(intake, group, len(ready))
     finally:
         if intake.pages_written:
             write_index(store, spec.name)
@@ -144,6 +161,79 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
             f"{len(summary.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. "
             f"The first is {name} ({why}). The log above shows where."
         )
+
+
+def _groups(spec: DatasetSpec, ready: list[Landed]) -> Iterator[list[Landed]]:
+    """Files that are read before any of them is appended, in their order: small ones, where many wait; their rows are in memory meanwhile.
+
+    Where rows are taken one by one, each file is decided upon with those before it in the table. So is one that may continue another.
+    """
+    from perennial.data.merging import Rule
+    from perennial.data.readers.packing import unrotated
+
+    group: list[Landed] = []
+    names, size = set[str](), 0
+    for file in ready:
+        name = unrotated(file.name)
+        alone = len(ready) < MANY or file.size > SMALL or Rule.of(spec).by_row
+        if group and (alone or len(group) == TOGETHER or size + file.size > MOST_BYTES or name in names):
+            yield group
+            group, names, size = [], set(), 0
+        if alone:
+            yield [file]
+            continue
+        group.append(file)
+        names.add(name)
+        size += file.size
+    if group:
+        yield group
+
+
+def _take_in_group(intake: _Intake, group: list[Landed], of: int) -> None:
+    """Read and check each file of a group, then append what is good: together as far as that goes, the rest one by one."""
+    staged: list[_Staged] = []
+    fault: PerennialError | None = None
+    for file in group:
+        try:
+            found = _dealt_with(intake, file, of, functools.partial(intake.take_in, file))
+        except StoreUnreachable:
+            raise
+        except PerennialError as error:  # what was read before it is appended first
+            fault = error
+            break
+        if isinstance(found, _Staged):
+            staged.append(found)
+    together: dict[str, int] = {}
+    try:
+        together = intake.append_together(staged)
+    except (StoreUnreachable, MemoryError, OSError):
+        raise
+    except Exception as error:
+        log.warning("%s are appended one by one, since together they could not be.", counted(len(staged), "file"), exc_info=error)
+    for one in staged:
+        _dealt_with(intake, one.file, of, functools.partial(intake.append, one, together.get(one.file.id)))
+    if fault:
+        raise fault
+
+
+def _dealt_with(intake: _Intake, file: Landed, of: int, deal: Callable[[], str | _Staged]) -> str | _Staged | None:
+    """What came of a file, after it is logged; None if it could not be dealt with, and all others are to be."""
+    summary = intake.summary
+    try:
+        found = deal()
+    except (StoreUnreachable, MemoryError, OSError):
+        raise
+    except PerennialError as error:
+        raise type(error)(f"{file.name}: {error}") from error
+    except Exception as error:
+        log.error("%s could not be dealt with.", file.name, exc_info=None if summary.broken else error)  # what follows is mostly the same
+        summary.broken[file.name] = f"{type(error).__name__}: {error}"
+        intake.number += 1
+        return None
+    if isinstance(found, str):
+        intake.number += 1
+        log.info("[%s/%s] %s", intake.number, of, found)
+    return found
 
 
 def _profile(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
@@ -184,6 +274,7 @@ class _Intake:
         self.rule = Rule.of(spec)
         self.profiles = ProfileStore(store, spec.name)
         self.usual = functools.cache(lambda: usual_groups(store, spec))  # read once in a run, if at all
+        self.number = 0  # of the file that was dealt with last
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
         self._refuse_other_zone()
@@ -218,8 +309,8 @@ class _Intake:
         ends = snapshot.span() if snapshot else None
         return ends[1] if ends else None
 
-    def take_in(self, file: Landed) -> str:
-        """Bring one file to its outcome; returns what it was, for the log."""
+    def take_in(self, file: Landed) -> str | _Staged:
+        """Read and check one file; returns its outcome, for the log, or what is to be appended of it."""
         from perennial.data.readers import refuse_too_large
 
         try:
@@ -234,7 +325,7 @@ class _Intake:
                 return f"{file.name} is gone: somebody else took it."
             return self._overtaken(file) or self._take_in(file, path)
 
-    def _take_in(self, file: Landed, path: Path) -> str:
+    def _take_in(self, file: Landed, path: Path) -> str | _Staged:
         import pyarrow.compute as pc
 
         from perennial.data.landed_rows import as_in_table, read_landed
@@ -279,46 +370,111 @@ class _Intake:
             refuse_nulls(living, self.spec)
             refuse_last_day(living, self.spec)
             refuse_nulls(rows, self.spec, self.rule.needed)
-            if overtaken := self._overtaken(file, verdict):
-                return overtaken
-            pruned_by = self.spec.time_column if self.spec.time_column in self.spec.key_columns else ""
-            label = f"{file.name} ({digest[:12]})"
-            self.profiles.owe(digest, label)
-            merged = self.table.merge(
-                rows,
-                digest,
-                self.rule,
-                label=label,
-                metadata={
-                    "file": file.id,
-                    "name": file.name,
-                    "size": str(file.size),
-                    "time_zone": self.spec.time_zone,
-                    **({"shapes": json.dumps(shapes)} if (shapes := _shapes(self.spec)) else {}),
-                    **cleaned.facts,
-                },
-                event_time=pruned_by,
-                again=again,
-                before=left_out,
-                planned=functools.partial(self._prepare, file, digest, verdict),
-            )
         except BatchRefused as refusal:
-            self.profiles.forgive(digest)
-            if self.rule.by_row:
-                self.profiles.forgive_others(digest)
+            self._forgive(digest)
             return self._refuse(file, digest, str(refusal), rows=landed.num_rows if landed else None, verdict=verdict, days=days)
-        if merged.counts is None:
-            return self._already_in(file, digest)
-        counts = merged.counts
-        self._look_for_newest(rows, counts)
-        remark = f" {verdict.sentence(self._link(verdict.report_key))}" if verdict and verdict.worst_severity else ""
-        remark = "".join(f" {one}." for one in remarks) + remark
         continued = ""
         if part:
             known = counted(part.known, "row was", "rows were")
             continued = f" It continues the batch {part.batch.label}, whose bytes it begins with: {known} in already."
-        said = continued + remark
-        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, said, verdict, cleaned.left_out, days)
+        remark = f" {verdict.sentence(self._link(verdict.report_key))}" if verdict and verdict.worst_severity else ""
+        self._look_for_newest(rows)
+        return _Staged(
+            file=file,
+            digest=digest,
+            rows=rows,
+            landed=landed.num_rows,
+            left_out=left_out,
+            cleaned=cleaned,
+            verdict=verdict,
+            days=days,
+            again=again,
+            remark="".join([continued, *(f" {one}." for one in remarks), remark]),
+        )
+
+    def append_together(self, staged: list[_Staged]) -> dict[str, int]:
+        """Append files in one commit, as far as all of their rows are simply added; the version that has them, by the files' ids."""
+        from perennial.data.together import Staged
+
+        first = {one.digest: one for one in reversed(staged)}  # of several files with the same content
+        still = [one for one in staged if one.simple and first[one.digest] is one and not self._has_changed(one.file)]
+        if len(still) < 2:
+            return {}
+        batches = []
+        for one in still:
+            self.profiles.owe(one.digest, one.label)
+            batches.append(Staged(one.digest, one.label, one.rows, self._facts(one), ("time_zone", "shapes")))
+        version, digests = self.table.append_together(batches, self.rule, self._pruned_by)
+        return {one.file.id: version for one in still if one.digest in digests}
+
+    def append(self, staged: _Staged, version: int | None = None) -> str:
+        """Bring a file that was read and checked to its outcome; returns what it was, for the log.
+
+        Args:
+            staged: the file.
+            version: that has it since it was appended with others; None if it is still to be appended.
+        """
+        file, digest, counts = staged.file, staged.digest, staged.left_out.plus(added=staged.rows.num_rows)
+        if version is None:
+            if overtaken := self._overtaken(file, staged.verdict):
+                self.newest = self._newest()
+                return overtaken
+            if self.table.has_batch(digest):  # another file of the same content was read with it
+                return self._already_in(file, digest)
+            try:
+                self.profiles.owe(digest, staged.label)
+                merged = self.table.merge(
+                    staged.rows,
+                    digest,
+                    self.rule,
+                    label=staged.label,
+                    metadata=self._facts(staged),
+                    event_time=self._pruned_by,
+                    again=staged.again,
+                    before=staged.left_out,
+                    planned=functools.partial(self._prepare, file, digest, staged.verdict),
+                )
+            except BatchRefused as refusal:
+                self._forgive(digest)
+                self.newest = self._newest()
+                return self._refuse(file, digest, str(refusal), rows=staged.landed, verdict=staged.verdict, days=staged.days)
+            if merged.counts is None:
+                return self._already_in(file, digest)
+            counts, version = merged.counts, merged.version
+            if counts.added != staged.rows.num_rows:
+                self.newest = self._newest()
+        return self._taken(
+            file.id, file.name, file.size, digest, counts, version, staged.remark, staged.verdict, staged.cleaned.left_out, staged.days
+        )
+
+    def _forgive(self, digest: str) -> None:
+        """Owe no profile of a file that was refused, and none of batches from which it would have taken rows."""
+        self.profiles.forgive(digest)
+        if self.rule.by_row:
+            self.profiles.forgive_others(digest)
+
+    @property
+    def _pruned_by(self) -> str:
+        """The event time, if files of the table are searched for keys by it."""
+        return self.spec.time_column if self.spec.time_column in self.spec.key_columns else ""
+
+    def _facts(self, staged: _Staged) -> dict[str, str]:
+        """What the commit of a file tells of it."""
+        file, days, shapes = staged.file, staged.days, _shapes(self.spec)
+        return {
+            "file": file.id,
+            "name": file.name,
+            "size": str(file.size),
+            "time_zone": self.spec.time_zone,
+            **({"shapes": json.dumps(shapes)} if shapes else {}),
+            **({"oldest": days.oldest.isoformat(), "newest": days.newest.isoformat()} if days.oldest and days.newest else {}),
+            **staged.cleaned.facts,
+        }
+
+    def _has_changed(self, file: Landed) -> bool:
+        """Whether a file is not this run's to deal with any more, or was written again."""
+        done = self.store.exists(receipt_key(self.spec.name, file.id))
+        return done or not file.is_unchanged(self.store.stat(file.key))
 
     def _days(self, rows: pa.Table) -> _Days:
         """Of which time rows are, and how many of them are late."""
@@ -352,15 +508,12 @@ class _Intake:
         self.summary.waiting.append(file.name)
         return f"{file.name} was written again while it was read; it waits."
 
-    def _look_for_newest(self, rows: pa.Table, counts: RowCounts) -> None:
-        """Keep the newest event time in the table, now that a batch is in."""
+    def _look_for_newest(self, rows: pa.Table) -> None:
+        """Keep the newest event time in the table, as it will be once these rows are in."""
         import pyarrow.compute as pc
 
-        if counts.added == rows.num_rows:
-            newest = pc.max(rows[self.spec.time_column]).as_py()  # None if none of them has a time
-            self.newest = max((time for time in (self.newest, newest) if time is not None), default=None)
-        else:
-            self.newest = self._newest()
+        newest = pc.max(rows[self.spec.time_column]).as_py()  # None if none of them has a time
+        self.newest = max((time for time in (self.newest, newest) if time is not None), default=None)
 
     def _as_landed(self, rows: pa.Table) -> pa.Table:
         """The columns that files have, without those that the table adds."""
