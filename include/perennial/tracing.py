@@ -19,7 +19,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -370,8 +370,7 @@ def span(name: str, *, links: tuple[str, ...] = (), **attributes: Value) -> Iter
             raise
 
 
-@contextmanager
-def request(name: str, headers: Mapping[str, str], *, links: tuple[str, ...] = (), **attributes: Value) -> Iterator[Note]:
+def request(name: str, headers: Mapping[str, str], *, links: tuple[str, ...] = (), **attributes: Value) -> AbstractContextManager[Note]:
     """The answer to a request, as a part of the trace that its headers name; gives what notes more attributes of it.
 
     Args:
@@ -380,16 +379,20 @@ def request(name: str, headers: Mapping[str, str], *, links: tuple[str, ...] = (
         links: other traces that it has to do with, each as a `traceparent`.
         attributes: `perennial.<name>` each; no data of rows. A `status` of 500 and more is an error.
     """
-    if _process.sends is None:
-        yield _nothing
-        return
+    return _noted if _process.sends is None else _request(_process.sends, name, headers, links, attributes)
+
+
+@contextmanager
+def _request(
+    sends: _Running, name: str, headers: Mapping[str, str], links: tuple[str, ...], attributes: Mapping[str, Value]
+) -> Iterator[Note]:
     from opentelemetry import context
     from opentelemetry.trace import SpanKind, Status, StatusCode
 
     parent = _extracted({field: headers.get(field) or "" for field in ("traceparent", "tracestate")})
     token = context.attach(parent)
     try:
-        with _process.sends.tracer.start_as_current_span(
+        with sends.tracer.start_as_current_span(
             name, kind=SpanKind.SERVER, links=_links(links), record_exception=False, set_status_on_exception=False
         ) as begun:
             _note(begun, attributes)
@@ -406,6 +409,9 @@ def request(name: str, headers: Mapping[str, str], *, links: tuple[str, ...] = (
 
 def _nothing(**attributes: Value) -> None:
     """Notes nothing: no spans are sent."""
+
+
+_noted = nullcontext(_nothing)
 
 
 def trace_id() -> str:

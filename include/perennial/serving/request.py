@@ -114,9 +114,9 @@ class Signature:
         return itemgetter(*names) if len(names) > 1 else lambda row: tuple(row[name] for name in names)
 
     @cached_property
-    def plain(self) -> _PlainNumbers:
-        """Inputs that are numbers, and between which bounds they must be."""
-        return _PlainNumbers.of(self.inputs)
+    def plain(self) -> _Plain:
+        """Inputs that are numbers, texts or truth values, and what they may be."""
+        return _Plain.of(self.inputs, self.files)
 
     @cached_property
     def form(self) -> FileForm:
@@ -141,30 +141,36 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class _PlainNumbers:
-    """Inputs that are numbers, and between which bounds they must be: those of a row are checked at once."""
+class _Plain:
+    """Inputs that are numbers, texts or truth values: those of a row are checked at once."""
 
     by_types: tuple[tuple[frozenset[type], tuple[str, ...]], ...]  # what their values may be, as JSON has them
-    names: tuple[str, ...]  # whole numbers first
+    numbers: tuple[str, ...]  # whole ones first
     whole: int  # how many these are
     least: np.ndarray  # [numbers, 1]
     most: np.ndarray
+    texts: tuple[str, ...]  # truth values among them
 
     @staticmethod
-    def of(inputs: Sequence[Input]) -> _PlainNumbers:
-        """Those of a signature; one that may have some values only is looked at by itself."""
-        numbers = [given for kind in ("int", "float") for given in inputs if given.type == kind and given.values is None]
+    def of(inputs: Sequence[Input], form: FileForm | None) -> _Plain:
+        """Those of a signature. One that may have some values only, or not all texts, is looked at by itself."""
+        plain = [given for given in inputs if given.values is None]
+        numbers = [given for kind in ("int", "float") for given in plain if given.type == kind]
+        texts = [given for given in plain if given.type == "bool" or (given.type == "string" and not (form and form.nulls))]
         by_types: dict[frozenset[type], list[str]] = {}
-        for given in numbers:  # JSON knows one kind of number, and many callers write 2008.0
-            by_types.setdefault(frozenset({int, float, *([type(None)] if given.nullable else [])}), []).append(given.name)
+        for given in (*numbers, *texts):  # JSON knows one kind of number, and many callers write 2008.0
+            types = _TYPES["float" if given.type == "int" else given.type][0]
+            by_types.setdefault(types | {type(None)} if given.nullable else types, []).append(given.name)
         largest = [math.nextafter(encoding.EXACT, 0) if given.type == "int" else np.finfo(np.float64).max for given in numbers]
         least = [max(-most, -math.inf if given.min is None else given.min) for given, most in zip(numbers, largest, strict=True)]
         most = [min(most, math.inf if given.max is None else given.max) for given, most in zip(numbers, largest, strict=True)]
-        return _PlainNumbers(
+        return _Plain(
             tuple((types, tuple(names)) for types, names in by_types.items()),
             tuple(given.name for given in numbers),
             sum(given.type == "int" for given in numbers),
-            *(np.array(each)[:, None] for each in (least, most)),
+            np.array(least, dtype=np.float64)[:, None],
+            np.array(most, dtype=np.float64)[:, None],
+            tuple(given.name for given in texts),
         )
 
 
@@ -276,11 +282,11 @@ def checked(
         whole = _by_input(fitted, signature)
     if signature.files and _read_texts(fitted, signature.inputs, signature.files):
         whole = _by_input(fitted, signature)
-    numbers = _plain_columns(whole, signature) if whole else {}
+    plain = _plain_columns(whole, signature) if whole else {}
     columns: dict[str, np.ndarray] = {}
     for given in signature.inputs:
-        if given.name in numbers:
-            columns[given.name] = numbers[given.name]
+        if given.name in plain:
+            columns[given.name] = plain[given.name]
             continue
         present = range(len(fitted)) if whole else [number for number, row in enumerate(fitted) if given.name in row]
         if not present:
@@ -467,23 +473,26 @@ def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: F
 
 
 def _plain_columns(values: Mapping[str, Sequence[Any]], signature: Signature) -> dict[str, np.ndarray]:
-    """The columns of all numbers, where each of them is as it should be; nothing where one must be looked at closer."""
+    """The columns of all numbers, texts and truth values, where each is as it should be; nothing where one must be looked at closer."""
     plain = signature.plain
-    if not plain.names:
-        return {}
     for types, names in plain.by_types:
         if not {*map(type, chain.from_iterable(values[name] for name in names))} <= types:
             return {}
-    table = np.array([values[name] for name in plain.names], dtype=np.float64)  # null becomes NaN, which fits no bounds
-    fits = (table >= plain.least) & (table <= plain.most)
-    if plain.whole:
-        wholes = table[: plain.whole]
-        fits[: plain.whole] &= wholes == np.floor(wholes)
-        wholes += 0.0  # -0.0 is the whole number 0
-    misfits = fits.size - np.count_nonzero(fits)
-    if misfits and misfits != sum(values[name].count(None) for name in plain.names):
-        return {}
-    return dict(zip(plain.names, table, strict=True))
+    columns: dict[str, np.ndarray] = {}
+    if plain.numbers:
+        table = np.array([values[name] for name in plain.numbers], dtype=np.float64)  # null becomes NaN, which fits no bounds
+        fits = (table >= plain.least) & (table <= plain.most)
+        if plain.whole:
+            wholes = table[: plain.whole]
+            fits[: plain.whole] &= wholes == np.floor(wholes)
+            wholes += 0.0  # -0.0 is the whole number 0
+        misfits = fits.size - np.count_nonzero(fits)
+        if misfits and misfits != sum(values[name].count(None) for name in plain.numbers):
+            return {}
+        columns.update(zip(plain.numbers, table, strict=True))
+    if plain.texts:
+        columns.update(zip(plain.texts, np.array([values[name] for name in plain.texts], dtype=object), strict=True))
+    return columns
 
 
 def _column(given: Input, values: Sequence[Any], signature: Signature) -> np.ndarray:

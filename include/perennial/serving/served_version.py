@@ -9,8 +9,8 @@ from __future__ import annotations
 import atexit
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -121,7 +121,7 @@ class ServedVersion:
         try:
             self.must_be_ready()
             request = form.read(body, self.scorer.signature, self.joined.find if self.joined else None)
-            puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
+            puid = request.id or headers.get(PREDICTION_ID_HEADER) or secrets.token_hex(16)
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
             note(status=400)
