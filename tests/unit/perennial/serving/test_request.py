@@ -458,6 +458,31 @@ def test_values_are_the_same_together_and_each_for_itself(rows, changed, reorder
     assert isinstance(together, str) or list(together) == [each["name"] for each in TOGETHER]
 
 
+def test_a_request_as_it_should_be_is_looked_at_once(monkeypatch):
+    """SE-04: However many rows come, numbers, texts and truth values are checked together, nulls among them; what must be looked at by
+    itself is a column of times and one that may have some values only. Rows are taken apart once, and not at all where columns came."""
+    from perennial.serving import request
+
+    looked: list[str] = []
+    column, by_input = request._column, request._by_input
+    monkeypatch.setattr(request, "_column", lambda given, *more: looked.append(given.name) or column(given, *more))
+    monkeypatch.setattr(request, "_by_input", lambda *given: looked.append("rows") or by_input(*given))
+    in_files = read_signature({"inputs": FIELDS, "files": {"decimal": ","}})
+    whole = {**ROW, "distance": 500.0, "temp": 1.5, "weekend": None}
+    for signature in (SIGNATURE, in_files):
+        for count in (1, 500):
+            looked.clear()
+            found = read_request(body(*[ROW, whole] * count), signature)
+            assert looked == ["rows", "origin", "scheduled_departure"]
+            assert found.columns["weekend"].tolist()[:2] == [True, None]
+    looked.clear()
+    columns = {name: [value] for name, value in ROW.items()}
+    assert request.checked([ROW], None, SIGNATURE, by_input=columns).columns["distance"].tolist() == [500]
+    assert looked == ["origin", "scheduled_departure"]
+    plain = read_signature({"inputs": [{"name": "n", "type": "int"}]})
+    assert read_request(body({"n": -0.0}, {"n": 3}), plain).columns["n"].tobytes() == np.array([0.0, 3.0]).tobytes()
+
+
 def test_the_parts_of_a_time_may_be_inputs_themselves():
     """DM-18: under their own name or another; they stay, and a caller who sends both parts alone is not told that the time is missing."""
     at = {"name": "at", "type": "timestamp"}

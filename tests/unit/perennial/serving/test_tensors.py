@@ -163,6 +163,7 @@ def test_a_crowd_of_tensors_is_refused_before_any_is_read():
 def test_nan_means_that_there_is_no_value():
     """DE-14, SE-02: As pandas writes a missing number."""
     assert rounded([math.nan, 1, None], "FP64") == [None, 1.0, None]
+    assert rounded([0.5, math.nan, None, math.inf], "FP64") == [0.5, None, None, math.inf]
 
 
 def test_rows_without_a_value_are_named_by_their_places():
