@@ -251,6 +251,11 @@ class Table:
         table = self._open(version)
         return table is not None and (table.transaction_version(digest) or 0) % 2 == 1
 
+    def which(self, digests: Iterable[str], version: int | None = None) -> set[str]:
+        """Those digests of which a batch is in a version, the newest if absent."""
+        table = self._open(version)
+        return {digest for digest in digests if table is not None and (table.transaction_version(digest) or 0) % 2 == 1}
+
     def commit_of(self, digest: str) -> Commit | None:
         """The commit that appended a batch; None if it is not in the table. Slow: reads the whole history."""
         table = self._open()

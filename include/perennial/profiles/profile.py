@@ -28,7 +28,7 @@ from typing_extensions import TypeVar
 from perennial.engine.in_process import run
 from perennial.profiles.columns import Floats, Integers, integers
 from perennial.profiles.layout import UNIT, WAVE_UNIT, Layout
-from perennial.profiles.scan import EPOCH, Scan
+from perennial.profiles.scan import EPOCH, Scan, block_of, group_and_day
 from perennial.profiles.state import JointState, State, sum_of
 
 if TYPE_CHECKING:
@@ -227,6 +227,27 @@ class ByDay:
         return Profile(self.layout, {EPOCH + timedelta(days=number): counted for number, counted in state.states().items()})
 
 
+@dataclass
+class Grouped:
+    """What was counted of rows by group and day: one scan for all, in which each group has a number.
+
+    Attributes:
+        groups: numbers of the groups by name, from 0 in the order in which they came.
+        scan: the counts.
+    """
+
+    groups: dict[str, int]
+    scan: Scan
+
+    def numbers(self, names: pa.Array) -> Integers:
+        """The number of the group that each row belongs to by a column of texts, shape [rows]; -1 for none."""
+        import pyarrow as pa
+
+        encoded = names.cast(pa.string()).dictionary_encode()
+        known = [self.groups.setdefault(name, len(self.groups)) for name in encoded.dictionary.to_pylist()]
+        return np.array([*known, -1], np.int64).take(integers(encoded.indices, len(known)))
+
+
 @dataclass(frozen=True)
 class ByGroupAndDay:
     """The pass that counts rows by day, those of each value of a column of texts apart: as `ByDay` would each of them.
@@ -244,30 +265,31 @@ class ByGroupAndDay:
         """Columns that are read."""
         return (*self.by_day.columns, self.group)
 
-    def empty(self) -> dict[str, Scan]:
+    def empty(self) -> Grouped:
         """The state of no rows."""
-        return {}
+        return Grouped({}, self.by_day.empty())
 
-    def add(self, state: dict[str, Scan], batch: pa.RecordBatch) -> dict[str, Scan]:
+    def add(self, state: Grouped, batch: pa.RecordBatch) -> Grouped:
         """Count one more batch."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        groups = batch[self.group].cast(pa.string()).dictionary_encode()
-        for place, name in enumerate(groups.dictionary.to_pylist()):
-            own = batch.filter(pc.equal(groups.indices, place))
-            state[name] = self.by_day.add(state[name] if name in state else self.by_day.empty(), own)
+        numbers = state.numbers(batch[self.group])
+        state.scan.add_times(batch, batch[self.by_day.day], numbers)
         return state
 
-    def merge(self, state: dict[str, Scan], other: dict[str, Scan]) -> dict[str, Scan]:
+    def merge(self, state: Grouped, other: Grouped) -> Grouped:
         """Add the counts of other rows."""
-        for name, counted in other.items():
-            state[name] = self.by_day.merge(state[name] if name in state else self.by_day.empty(), counted)
+        numbers = [state.groups.setdefault(name, len(state.groups)) for name in other.groups]
+        blocks = np.array([group_and_day(block) for block in other.scan.places], np.int64).reshape(-1, 2).T
+        state.scan.merge(other.scan, block_of(np.array(numbers, np.int64).take(blocks[0]), blocks[1]).tolist())
         return state
 
-    def finish(self, state: dict[str, Scan]) -> dict[str, Profile]:
+    def finish(self, state: Grouped) -> dict[str, Profile]:
         """The days of each group that has rows."""
-        return {name: self.by_day.finish(counted) for name, counted in state.items()}
+        names = list(state.groups)
+        days: dict[str, dict[date, State]] = {name: {} for name in names}
+        for block, counted in state.scan.states().items():
+            group, number = group_and_day(block)
+            days[names[group]][EPOCH + timedelta(days=number)] = counted
+        return {name: Profile(self.by_day.layout, blocks) for name, blocks in days.items()}
 
 
 @dataclass(frozen=True)

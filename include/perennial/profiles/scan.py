@@ -14,6 +14,7 @@ Rows are read once, as Arrow decodes them, and NumPy counts a batch column by co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.profiles.categories import Categories
-from perennial.profiles.columns import integers, values_in_memory
+from perennial.profiles.columns import Integers, integers, values_in_memory
 from perennial.profiles.counts import BlockCounts, batch_rows
 from perennial.profiles.joint import JointSample
 from perennial.profiles.layout import Layout, kind_of, measures_of
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
 
 EPOCH = date(1970, 1, 1)
 _DAYS = (date.min - EPOCH).days, (date.max - EPOCH).days
+_BITS = 22  # that number the days of these years
+
+
+def block_of(groups: Integers, days: NDArray[np.integer[Any]]) -> Integers:
+    """The number of the block of each group, from 0, and day since 1970: that of the group stands in the higher digits."""
+    return (groups << _BITS) + (days - _DAYS[0])
+
+
+def group_and_day(block: int) -> tuple[int, int]:
+    """The group and the day of a block."""
+    return block >> _BITS, block % (1 << _BITS) + _DAYS[0]
 
 
 class Scan:
@@ -52,10 +64,19 @@ class Scan:
         self.measured = layout.measured
         self.joint = JointSample(layout.joint, self.columns)
 
-    def add_times(self, batch: pa.RecordBatch, when: pa.Array) -> None:
-        """Count a batch by the days of its rows' times or dates (UTC), by number since 1970.
+    @property
+    def memory(self) -> int:
+        """Bytes that the counts take; of a new scan, those of one block."""
+        counted = [self.rows, *(column.counts for column in self.columns.values()), self.joint.levels, self.joint.sums]
+        return sum(counts.counts.nbytes for counts in counted)
 
-        A row without a time, or in no year from 1 to 9999, belongs to none.
+    def add_times(self, batch: pa.RecordBatch, when: pa.Array, groups: Integers | None = None) -> None:
+        """Count a batch by the days of its rows' times or dates (UTC).
+
+        Args:
+            batch: its rows.
+            when: their times. A row without one, or in no year from 1 to 9999, is not counted.
+            groups: number of each row's group, shape [rows]: rows of different groups are counted apart, those of group -1 not at all.
         """
         import pyarrow as pa
 
@@ -63,10 +84,14 @@ class Scan:
         days = times.cast(pa.date32()).cast(pa.int32())
         numbers = integers(days, _DAYS[1] + 1)
         known = (numbers >= _DAYS[0]) & (numbers <= _DAYS[1])
+        blocks: NDArray[np.integer[Any]] = numbers
+        if groups is not None:
+            known &= groups >= 0
+            blocks = block_of(groups, numbers)
         if not known.all():
             of_a_day = pa.array(known)
-            batch, times, numbers = batch.filter(of_a_day), times.filter(of_a_day), numbers[known]
-        self.add(batch, numbers, times.cast(pa.int64()))
+            batch, times, blocks = batch.filter(of_a_day), times.filter(of_a_day), blocks[known]
+        self.add(batch, blocks, times.cast(pa.int64()))
 
     def add(self, batch: pa.RecordBatch, blocks: NDArray[np.integer[Any]] | None, times: pa.Array | None = None) -> None:
         """Count a batch.
@@ -117,15 +142,21 @@ class Scan:
                 countable[name] = place
         return countable
 
-    def merge(self, other: Scan) -> None:
+    def merge(self, other: Scan, blocks: Iterable[int] | None = None) -> None:
         """Add what another one counted, of other rows, on the same layout.
+
+        Args:
+            other: it is left as it is.
+            blocks: numbers of its blocks here; those that they have there if absent.
 
         Raises:
             ValueError: it was counted on another layout.
         """
         if self.layout != other.layout:
             raise ValueError("two states can be added only if they were counted on the same layout")
-        places = np.array([self.places.setdefault(number, len(self.places)) for number in other.places], np.int64)
+        places = np.array(
+            [self.places.setdefault(number, len(self.places)) for number in (other.places if blocks is None else blocks)], np.int64
+        )
         self.rows.merge(other.rows, places)
         for own, column in zip(self.columns.values(), other.columns.values(), strict=True):
             own.merge(column, places)  # type: ignore[arg-type]  # both are of the same column of the layout

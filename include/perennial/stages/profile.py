@@ -8,6 +8,7 @@ Whatever the parts, and in whatever order they are added, the result is the same
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from perennial import discovery
@@ -20,17 +21,18 @@ from perennial.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.dataset import Dataset
 
     from perennial.data.tables import Table
     from perennial.profiles.layout import Layout
     from perennial.profiles.profile import Profile
-    from perennial.profiles.store import ProfileStore
+    from perennial.profiles.store import OwedProfile, ProfileStore
 
 log = logging.getLogger(__name__)
 
 FIT_ROWS = 10_000  # of a dataset before it is decided how its rows are counted: one day shows too little of a column
 MOST_FIT_ROWS = 200_000
-TOGETHER = 4  # batches that are profiled at once: of each the counts of all its days are in memory, not its rows
+MEMORY = 256 << 20  # bytes that the counts of the batches which are profiled together take: those of all their days, not their rows
 
 
 def run(
@@ -114,6 +116,7 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     from perennial.data.merging import BATCH
     from perennial.engine.in_process import run as run_pass
     from perennial.profiles.profile import ByDay, ByGroupAndDay
+    from perennial.profiles.scan import Scan
     from perennial.profiles.store import ProfileStore, mark_of
 
     kept = ProfileStore(store, spec.name)
@@ -122,9 +125,12 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
         return 0
     table = _table(store, spec.name, spec)
     # Asked before the version is read: its rows are then without those that these batches replaced.
-    taken_in = {batch for batch in {owed.because for owed in owed_profiles} if not batch or table.has_batch(batch)}
-    owed_profiles = [owed for owed in owed_profiles if owed.because in taken_in]
-    owed = {owed.batch: owed.label for owed in owed_profiles}
+    taken_in = {"", *table.which({owed.because for owed in owed_profiles} - {""})}
+    of_batch: dict[str, list[OwedProfile]] = {}
+    for one in owed_profiles:
+        if one.because in taken_in:
+            of_batch.setdefault(one.batch, []).append(one)
+    owed = {batch: several[-1].label for batch, several in of_batch.items()}
     version = table.version()
     layout = layout_of(kept, table, version, spec, FIT_ROWS) if version else None
     if layout is None:
@@ -138,30 +144,70 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
             f"{FIT_ROWS:,}",
         )
         return 0
-    made, digests, marks = 0, sorted(owed), {profiled.mark for profiled in kept.batches()}
-    for first in range(0, len(digests), TOGETHER):
-        batch_of = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
-        rows = table.dataset(version).filter(pc.field(BATCH).isin(list(batch_of)))
-        counted = run_pass(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), rows)
+    made, marks, rows = 0, {profiled.mark for profiled in kept.batches()}, table.dataset(version)
+    for digests in together(_days(rows, owed, spec), MEMORY // Scan(layout).memory):
+        batch_of = {owed[digest]: digest for digest in digests}
+        of_these = rows.filter(pc.field(BATCH).isin(list(batch_of)))
+        counted = run_pass(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), of_these)
         for label, profile in counted.items():
             if mark_of(batch_of[label]) in marks or not kept.write(batch_of[label], profile):
                 kept.replace(batch_of[label], profile)
-        changed = table.changed_batches(version or 0)
+        changed, there, were_there = table.changed_batches(version or 0), table.which(digests), table.which(digests, version)
         for label, batch in batch_of.items():
-            if label in counted and not table.has_batch(batch):  # taken out since its rows were read
+            if label in counted and batch not in there:  # taken out since its rows were read
                 kept.remove(batch)
                 continue
-            if label not in counted and not table.has_batch(batch, version):  # it may be about to be appended
+            if label not in counted and batch not in were_there:  # it may be about to be appended
                 continue
             if label in changed:  # by a batch that came since the version was read: the next run counts again
                 kept.owe(batch, label)
                 continue
             if label not in counted:  # others replaced all of its rows
                 kept.remove(batch)
-            kept.settle([owed for owed in owed_profiles if owed.batch == batch])
+            kept.settle(of_batch[batch])
         made += len(counted)
     log.info("Profiled %d of %d batches of %s.", made, len(owed), spec.name)
     return made
+
+
+def _days(rows: Dataset, owed: Mapping[str, str], spec: DatasetSpec) -> dict[str, int]:
+    """On how many days each batch has rows, by its digest; of a single one it is not asked.
+
+    Args:
+        rows: those of the table.
+        owed: labels of the batches by their digests.
+        spec: the dataset's.
+    """
+    import pyarrow.compute as pc
+
+    from perennial.data.merging import BATCH
+    from perennial.engine.in_process import run as run_pass
+    from perennial.profiles.layout import Layout
+    from perennial.profiles.profile import ByDay, ByGroupAndDay
+
+    if len(owed) == 1:
+        return dict.fromkeys(owed, 1)
+    nothing = ByDay(Layout(columns=()), spec.time_column)
+    found = run_pass(ByGroupAndDay(nothing, BATCH), rows.filter(pc.field(BATCH).isin(list(owed.values()))))
+    return {digest: len(found[label].blocks) if label in found else 0 for digest, label in owed.items()}
+
+
+def together(days: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """Batches that are profiled in one pass over their rows: as many as have that many days in all, and one at least.
+
+    Args:
+        days: of each batch, by its digest.
+        most: days whose counts may be in memory at once.
+    """
+    some, waiting = list[str](), 0
+    for digest in sorted(days):
+        if some and waiting + days[digest] > most:
+            yield some
+            some, waiting = [], 0
+        some.append(digest)
+        waiting += days[digest]
+    if some:
+        yield some
 
 
 def _table(store: Store, name: str, spec: DatasetSpec | None) -> Table:

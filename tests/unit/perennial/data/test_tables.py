@@ -347,6 +347,7 @@ def test_a_log_that_was_gathered_tells_the_same(table: Table, make_sales, monkey
     table.remove("d1", {"by": "ada", "reason": "wrong"})
     assert Path(table.uri, "_delta_log", f"{6:020}.checkpoint.parquet").exists()
     assert [table.has_batch(f"d{number}") for number in range(5)] == [True, False, True, True, True]
+    assert table.which([f"d{number}" for number in range(6)]) == {"d0", "d2", "d3", "d4"}
     assert (table.count(), len(table.hashes().files)) == (8, 4)
     table.refuse_damaged()
     assert table.append(make_sales(2, datetime(2013, 1, 3)), "d2") == 6

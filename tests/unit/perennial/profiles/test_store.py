@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perennial.errors import StoredDataDamaged
+from perennial.profiles import store
 from perennial.profiles.layout import fit_layout
 from perennial.profiles.profile import profile
 from perennial.profiles.store import ProfileStore, decode, encode, mark_of
@@ -50,6 +51,21 @@ def test_a_profile_is_the_same_after_writing(layout):
     found = profile(rows, layout, day="when")
     assert decode(encode(found), layout) == found
     assert decode(encode(found.select(date(2014, 1, 1))), layout).blocks == {}
+
+
+def test_days_are_written_some_at_a_time_and_lines_may_stand_in_any_order(layout, monkeypatch):
+    """DM-14: Lines of many days are never in memory at once; an earlier code wrote them day by day, another reader may sort them."""
+    rows = table(days=7, seed=1).set_column(3, "carrier", pa.array(["ZZ", None, "UA", "YY"] * 50))
+    found = profile(rows, layout, day="when")
+    whole = encode(found)
+    monkeypatch.setattr(store, "TOGETHER", 3)
+    some = encode(found)
+    assert [pq.read_metadata(io.BytesIO(data)).num_row_groups for data in (whole, some)] == [1, 3]
+    assert decode(some, layout) == decode(whole, layout) == found
+    lines = pq.read_table(io.BytesIO(whole))
+    out = io.BytesIO()
+    pq.write_table(lines.take(np.random.default_rng(0).permutation(len(lines))), out)
+    assert decode(out.getvalue(), layout) == found
 
 
 def test_any_reader_of_parquet_understands_it(layout):

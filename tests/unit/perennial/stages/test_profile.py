@@ -11,6 +11,7 @@ import pytest
 
 from perennial import discovery
 from perennial.data.tables import Table
+from perennial.engine import in_process
 from perennial.errors import Fault, StoredDataDamaged, UnknownName
 from perennial.profiles.profile import profile
 from perennial.profiles.store import ProfileStore, decode
@@ -169,6 +170,41 @@ def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderS
         (of_batch,) = [b for b in kept.batches() if digest.startswith(b.mark)]
         assert kept.open(of_batch, kept.layout()) == profile(batch(number), kept.layout(), day="sold")
     assert stage.profile_owed(store, SPEC) == 0
+
+
+def test_batches_are_counted_in_one_pass(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-14, DE-22: Twelve owed batches take one pass over their rows, after one over their times; where the counts of all their days have
+    no room in memory they are counted apart, with the same result."""
+    passes = []
+    run_pass = in_process.run
+    monkeypatch.setattr(in_process, "run", lambda work, *rows: passes.append(work.columns) or run_pass(work, *rows))
+    kept = ProfileStore(store, "sales")
+    digests = {}
+    for number in range(12):
+        digests[number], label = append(store, number)
+        kept.owe(digests[number], label)
+    assert stage.profile_owed(store, SPEC) == 12
+    assert passes == [("sold", "_batch"), ("shop", "amount", "sold", "_batch")]
+    expected = {number: profile(batch(number), kept.layout(), day="sold") for number in range(12)}
+    by_mark = {kept_batch.mark: kept.open(kept_batch, kept.layout()) for kept_batch in kept.batches()}
+    assert {number: by_mark[digest[:12]] for number, digest in digests.items()} == expected
+    for number, digest in digests.items():
+        kept.owe(digest, f"{number}.csv ({digest[:12]})")
+    monkeypatch.setattr(stage, "MEMORY", 1)
+    passes.clear()
+    assert stage.profile_owed(store, SPEC) == 12
+    assert len(passes) == 13
+    assert {kept_batch.mark: kept.open(kept_batch, kept.layout()) for kept_batch in kept.batches()} == by_mark
+    assert kept.owed() == {}
+
+
+def test_batches_are_together_as_far_as_their_days_have_room() -> None:
+    """DM-14: In the order of their digests, up to the bound; one of more days than that is by itself."""
+    assert list(stage.together({}, 5)) == []
+    assert list(stage.together({"c": 1, "a": 2, "b": 2}, 5)) == [["a", "b", "c"]]
+    assert list(stage.together({"c": 2, "a": 2, "b": 2}, 5)) == [["a", "b"], ["c"]]
+    assert list(stage.together({"a": 1, "b": 9, "c": 1, "d": 4}, 5)) == [["a"], ["b"], ["c", "d"]]
+    assert list(stage.together({"a": 1, "b": 1}, 0)) == [["a"], ["b"]]
 
 
 def test_a_layout_is_decided_in_one_place(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
