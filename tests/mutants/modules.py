@@ -130,6 +130,7 @@ MODULES = {
     "cursors": _mirrored("sources/cursors"),
     "assignment": _mirrored("serving/assignment"),
     "experiment": _mirrored("serving/experiment", slow_tests=("test_arms_that_are_alike_rarely_have_a_winner",)),
+    "waiting": _mirrored("monitoring/waiting"),
     "experiment_units": Module(PACKAGE / "stages/_experiment_units.py", (TESTS / "stages/test_experiment_units.py",)),
     "release_plan": Module(PACKAGE / "stages/_release_plan.py", (TESTS / "stages/test_release_plan.py",)),
 }

@@ -16,7 +16,6 @@ whose prediction is unknown waits in the table until the prediction comes.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,20 +127,6 @@ def outcomes_of(predictions: Sequence[pa.Table], outcomes: Dataset) -> pa.Table:
         "select prediction_id, outcome, time, source, line from o semi join p using (prediction_id)"
     ).to_arrow_table()
     return outcomes_of_these
-
-
-def count_unknown(outcomes: Dataset, predictions: Dataset) -> int:
-    """Outcomes whose prediction has not come. Both tables may be of any size: what exceeds half a gigabyte goes to disk meanwhile."""
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="perennial-outcomes-") as scratch:
-        connection = duckdb.connect(config={"memory_limit": "512MB", "temp_directory": scratch})
-        connection.register("p", _read(predictions, ["prediction_id"]))
-        connection.register("o", _read(outcomes, ["prediction_id"]))
-        counted = connection.execute("select count(*) from o anti join p using (prediction_id)").fetchone()
-        connection.close()
-    assert counted is not None
-    return int(counted[0])
 
 
 def _read(table: Dataset, columns: list[str]) -> pa.RecordBatchReader:

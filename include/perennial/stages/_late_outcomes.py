@@ -88,7 +88,7 @@ def _outcomes_known(traffic: Traffic, points: list[WindowPoint]) -> list[int]:
     rows = traffic.predictions(span, ["prediction_id", "served_at", "event_time"])
     if not rows.num_rows:
         return [0] * len(points)
-    joined, _ = join(rows, outcomes_of([rows], traffic.outcomes()))
+    joined, _ = join(rows, outcomes_of([rows], traffic.outcomes([rows])))
     known = joined.filter(joined["outcome"].is_valid())
     times = np.sort(known["event_time"].cast(pa.timestamp("us")).to_numpy())
     edges = [[np.datetime64(when.replace(tzinfo=None), "us") for when in (w.first, w.last)] for w in windows]

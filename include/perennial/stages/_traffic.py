@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -16,13 +17,13 @@ from pyarrow.dataset import dataset as arrow_dataset
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
 from perennial.monitoring.outcomes import outcome_rows
-from perennial.monitoring.performance import rows_by_day
 from perennial.monitoring.prediction_table import SetAside, set_aside
 from perennial.monitoring.windows import Window
 from perennial.served_tables import outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages._logs import take_in
 from perennial.stages._references import References
+from perennial.stages._table_files import count_waiting, days_and_newest, outcomes_with
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -67,11 +68,9 @@ class Traffic:
         lines = (set_aside(self.store, f"{what}/{self.spec.name}") for what in ("predictions", "outcomes"))
         self.damaged = tuple(unread for unread in lines if unread is not None)
         # A caller may name any time. One in the future would make its window the newest, and the champion old, for ever.
-        latest = pa.scalar(datetime.now(timezone.utc) + AHEAD, UTC)
-        times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
-        if times.num_rows:
-            self.days = rows_by_day(times["event_time"])
-            self.newest = newest_time(times)
+        latest = datetime.now(timezone.utc) + AHEAD
+        self.days, newest = days_and_newest(self.predicted, latest)
+        self.newest = newest or datetime.min
 
     def predictions(self, window: Window, columns: list[str] | None = None) -> pa.Table:
         """The predictions of a window, without a shadow's."""
@@ -84,9 +83,15 @@ class Traffic:
         rows = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") > pa.scalar(moment, UTC)))
         return pc.min(rows["event_time"].cast(MICROSECONDS)).as_py().replace(tzinfo=timezone.utc) if rows.num_rows else None
 
-    def outcomes(self) -> Dataset:
-        """All outcomes that are known."""
-        return self.happened.dataset() if self.happened.version() is not None else arrow_dataset(outcome_rows([], ""))
+    def outcomes(self, predictions: Sequence[pa.Table] | None = None) -> Dataset:
+        """All outcomes that are known; if predictions are given, the files alone that have outcomes of them."""
+        if self.happened.version() is None:
+            return arrow_dataset(outcome_rows([], ""))
+        return self.happened.dataset() if predictions is None else outcomes_with(self.happened, predictions)
+
+    def waiting_outcomes(self) -> int:
+        """Outcomes whose prediction has not come."""
+        return count_waiting(self.happened, self.predicted)
 
     def _scan(self, columns: list[str] | None, where: pc.Expression) -> pa.Table:
         return self.predicted.scan(columns, where) if self.predicted.version() is not None else pa.table({})

@@ -16,7 +16,7 @@ from perennial.lineage.version_notes import evaluated_metrics
 from perennial.monitoring import performance
 from perennial.monitoring.figures import DayPerformance, Estimate, Jump, LiveMetrics, Performance, Slice
 from perennial.monitoring.live_metrics import live_metrics
-from perennial.monitoring.outcomes import Counts, count_unknown, join, outcomes_of
+from perennial.monitoring.outcomes import Counts, join, outcomes_of
 from perennial.monitoring.report.numbers import KnownOutcomes
 from perennial.monitoring.windows import Window
 from perennial.served_tables import INPUT
@@ -63,8 +63,7 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
     spec = _with_slices_of(traffic.spec, references.as_of(version), rows)
     slices = [INPUT + name for name in spec.slices if INPUT + name in rows.column_names]
     history = traffic.predictions(Window(window.last - timedelta(days=HISTORY_DAYS), window.last), JUDGED)
-    happened = traffic.outcomes()
-    outcomes = outcomes_of([rows, history], happened)
+    outcomes = outcomes_of([rows, history], traffic.outcomes([rows, history]))
     joined, counts = _in_order(rows.select([*JUDGED, *slices]), outcomes)
     answered = joined.filter(pc.field("model_version").isin(sorted(family)))
     history = _in_order(history, outcomes)[0]
@@ -78,7 +77,7 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
         figures=performance.over_window(task, answered, window.seed),
         estimate=performance.estimate(task, answered),
         slices=performance.by_slice(task, answered, slices_of(spec, answered), window.seed),
-        outcomes=KnownOutcomes(**asdict(counts), unknown=count_unknown(happened, traffic.predicted.dataset())),
+        outcomes=KnownOutcomes(**asdict(counts), unknown=traffic.waiting_outcomes()),
         days=days,
         metrics=live_metrics(task, traffic.spec.classes, answered, history),
         jump=performance.find_jump(seen, spec.monitoring.excess_loss, _first_unseen(references, version, family, seen)),
