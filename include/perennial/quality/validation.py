@@ -6,16 +6,21 @@ throughout. An expectation with `"every_value": "warning"` in its `meta` stays a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 from perennial.column_types import kind_of
 from perennial.quality import data_docs, group_page, suites
+from perennial.quality.answers import Validation
 from perennial.quality.group_rules import faults
-from perennial.quality.groups import GroupCounts, counts_of, coverage
+from perennial.quality.groups import GroupCounts, counts_of, coverage, names_of
 from perennial.quality.sentences import sentence, shown
+from perennial.quality.tallies import EXAMPLES
+from perennial.row_blocks import RowBlocks
 from perennial.specs import DatasetSpec
 from perennial.store import Store
 
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
 
 Severity = Literal["critical", "warning", "info"]
 _ORDER: dict[str, int] = {"critical": 0, "warning": 1, "info": 2}
-_EXAMPLES = 20
 _LOST_VALUES = 10  # of a column: where all of so many break an expectation, that is no chance
 _ABOUT_VALUES = ("expect_column_values_to_be_between", "expect_column_values_to_be_in_set", "expect_column_values_to_match_regex")
 _LONG_AGO = datetime(1, 1, 1)
@@ -76,7 +80,7 @@ class Verdict:
 
 
 def validate(
-    rows: pyarrow.Table | pandas.DataFrame,
+    rows: RowBlocks | pyarrow.Table | pandas.DataFrame,
     dataset: DatasetSpec,
     batch_name: str,
     *,
@@ -111,7 +115,7 @@ def validate(
 
 
 def validate_snapshot(
-    rows: pyarrow.Table | pandas.DataFrame,
+    rows: RowBlocks | pyarrow.Table | pandas.DataFrame,
     dataset: DatasetSpec,
     label: str,
     *,
@@ -144,18 +148,21 @@ def _validate(
     *,
     snapshot: bool = False,
 ) -> Verdict:
-    frame = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
-    frame = _with_measures(
-        frame, dataset, {str(expectation.column) for expectation in suite.expectations if hasattr(expectation, "column")}
-    )
-    batch = suites.validator().data_sources.pandas_default.read_dataframe(frame)
-    result = batch.validate(
-        suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
-    )
-    broken = [_failure(outcome, len(frame), parameters) for outcome in result.results if not outcome.success]
-    coverages = [coverage(group.column, counts_of(frame[group.column]), (usual or {}).get(group.column)) for group in dataset.groups]
+    named = {str(expectation.column) for expectation in suite.expectations if hasattr(expectation, "column")}
+    groups: dict[str, Counter[str]] = {group.column: Counter() for group in dataset.groups}
+    if not hasattr(rows, "columns") or hasattr(rows, "schema"):
+        blocks = rows if isinstance(rows, RowBlocks) else RowBlocks.of(rows)
+        validation = Validation(_with_measures(blocks, dataset, named), suite, parameters, functools.partial(_count, groups))
+        result = validation.result()
+    else:
+        validation = Validation(_frame_with_measures(rows, dataset, named), suite, parameters)
+        result = validation.result()
+        groups = {column: Counter(counts_of(rows[column])) for column in groups}
+    count = validation.count
+    broken = [_failure(outcome, count, parameters) for outcome in result.results if not outcome.success]
+    coverages = [coverage(column, dict(sorted(counts.items())), (usual or {}).get(column)) for column, counts in groups.items()]
     unrepresented = [
-        Failure("groups_are_represented", group.column, fault.severity, fault.rows, len(frame), fault.sentence)
+        Failure("groups_are_represented", group.column, fault.severity, fault.rows, count, fault.sentence)
         for group, of_column in zip(dataset.groups, coverages, strict=True)
         for fault in faults(group, of_column, snapshot=snapshot)
     ]
@@ -164,7 +171,7 @@ def _validate(
     verdict = Verdict(
         dataset=dataset.name,
         batch=name,
-        rows=len(frame),
+        rows=count,
         passed=worst != "critical",
         worst_severity=worst,
         failures=tuple(failures),
@@ -172,7 +179,7 @@ def _validate(
     if store is None:
         return verdict
     status: data_docs.Status = "passed" if worst is None else "warning" if verdict.passed else "refused"
-    page = data_docs.Page(dataset=dataset.name, batch=name, digest=digest, rows=len(frame), status=status)
+    page = data_docs.Page(dataset=dataset.name, batch=name, digest=digest, rows=count, status=status)
     data_docs.write_page(
         store,
         page,
@@ -184,18 +191,74 @@ def _validate(
     return replace(verdict, report_key=page.key)
 
 
-def _with_measures(frame: pandas.DataFrame, dataset: DatasetSpec, named: set[str]) -> pandas.DataFrame:
-    """The rows with what is measured of lists and texts, such as `history[length]`, where the suite names it."""
+def _count(groups: Mapping[str, Counter[str]], block: pyarrow.Table) -> None:
+    """Count a block's rows by group."""
+    for column, counts in groups.items():
+        different = block[column].value_counts()
+        for name, count in zip(names_of(different.field("values").to_pandas()), different.field("counts").to_pylist(), strict=True):
+            counts[name] += count
+
+
+def _measured(dataset: DatasetSpec, present: Sequence[str], named: set[str]) -> dict[str, list[str]]:
+    """What the suite names of what is measured of columns of lists and texts, such as `history[length]` of `history`."""
+    found = {
+        column.name: sorted(name for name in named if name.startswith(f"{column.name}["))
+        for column in dataset.columns
+        if kind_of(column.type) and column.name in present
+    }
+    return {column: names for column, names in found.items() if names}
+
+
+def _with_measures(rows: RowBlocks, dataset: DatasetSpec, named: set[str]) -> RowBlocks:
+    """The rows with what is measured of their lists and texts, where the suite names it."""
+    wanted = _measured(dataset, rows.schema.names, named)
+    if not wanted:
+        return rows
+    made = _measures(rows.schema.empty_table(), dataset, wanted)
+
+    def read(columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+        own = [name for name in columns if name in rows.schema.names]
+        bases = [column for column, names in wanted.items() if set(names) & set(columns)]
+        for block in rows.read(list(dict.fromkeys([*own, *bases]))):
+            with_them = block
+            for name, values in _measures(block, dataset, {column: wanted[column] for column in bases}).items():
+                with_them = with_them.append_column(name, values)
+            yield with_them.select(list(columns))
+
+    schema = rows.schema
+    for name, values in made.items():
+        schema = schema.append(_field(name, values))
+    return RowBlocks(schema, read)
+
+
+def _field(name: str, values: pyarrow.Array) -> pyarrow.Field:
     import pyarrow as pa
 
-    for column in dataset.columns:
-        kind = kind_of(column.type)
-        if kind is None or column.name not in frame or not any(name.startswith(f"{column.name}[") for name in named):
-            continue
-        measures = kind.measured(pa.array(frame[column.name], kind.arrow(column), from_pandas=True), frozenset())
-        made = {f"{column.name}[{name}]": values.to_numpy(zero_copy_only=False) for name, values in measures.items()}
-        frame = frame.assign(**{name: values for name, values in made.items() if name in named})
-    return frame
+    return pa.field(name, values.type)
+
+
+def _measures(block: Any, dataset: DatasetSpec, wanted: Mapping[str, Sequence[str]]) -> dict[str, pyarrow.Array]:
+    """What is measured of a block of rows, or of a frame."""
+    import pyarrow as pa
+
+    made = dict[str, Any]()
+    for column, names in wanted.items():
+        declared, values = dataset.column(column), block[column]
+        kind = kind_of(declared.type)
+        assert kind, "only such columns are measured"
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        else:
+            values = pa.array(values, kind.arrow(declared), from_pandas=True)
+        measures = {f"{column}[{name}]": one for name, one in kind.measured(values, frozenset()).items()}
+        made |= {name: measures[name] for name in names if name in measures}
+    return made
+
+
+def _frame_with_measures(frame: pandas.DataFrame, dataset: DatasetSpec, named: set[str]) -> pandas.DataFrame:
+    """The rows of a frame with what is measured of their lists and texts, where the suite names it."""
+    made = _measures(frame, dataset, _measured(dataset, list(frame.columns), named))
+    return frame.assign(**{name: values.to_numpy(zero_copy_only=False) for name, values in made.items()}) if made else frame
 
 
 def _worst_first(failure: Failure) -> tuple[int, int]:
@@ -219,7 +282,7 @@ def _failure(outcome: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
         sentence=f"{said}: no value is as it should be" if lost else said,
         note=" ".join(((config.meta or {}).get("notes") or {}).get("content", ())),
         examples=tuple(dict.fromkeys(shown(v) for v in result.get("partial_unexpected_list") or ())),
-        row_numbers=tuple(int(n) + 1 for n in numbers[:_EXAMPLES] if isinstance(n, int)),
+        row_numbers=tuple(int(n) + 1 for n in numbers[:EXAMPLES] if isinstance(n, int)),
     )
 
 
