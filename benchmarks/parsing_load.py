@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import platforms
 import processes
 from costs import interpreter
 
@@ -60,16 +59,10 @@ def main() -> None:
 
 def measured(models: int, seconds: float) -> dict[str, float]:
     """CPU seconds a minute of the processor and of PostgreSQL, and seconds until a new model's DAGs are stored."""
-    with tempfile.TemporaryDirectory(prefix="perennial-parsing-") as scratch:
-        home, project = Path(scratch, "home"), Path(scratch, "project")
-        home.mkdir()
-        os.chmod(scratch, 0o755)
-        (home / "venvs").symlink_to(Path(sys.prefix).parent)
+    with tempfile.TemporaryDirectory(prefix="perennial-project-") as folder, platforms.scratch(Path(folder)) as settings:
+        project = Path(folder)
         for number in range(models):
             write_model(project, f"m{number:03d}")
-        settings = Settings.from_environment(
-            {"PERENNIAL_HOME": str(home), "PERENNIAL_PROJECT": str(project), "PERENNIAL_PORT_BASE": "23000"}
-        )
         supervisor = Supervisor(settings)
         supervisor.start()
         try:

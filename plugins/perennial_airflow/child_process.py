@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
-_PR_SET_PDEATHSIG = 1
-# Loaded here, since nothing may be loaded between fork and exec.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process as soon as the thread that started it has ended (Linux only).
-
-    Args:
-        parent: process id of the parent; if it has already gone, this process ends at once.
-    """
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+from perennial.stage_runner import die_with_parent
 
 
 class ChildProcess:

@@ -56,7 +56,7 @@ def environment(settings: Settings) -> dict[str, str]:
     fernet = base64.urlsafe_b64encode(hashlib.sha256(secret(settings, "airflow-fernet").encode()).digest()).decode()
     folder = home(settings)
     options = {
-        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__EXECUTOR": "perennial_airflow.waking_executor.WakingExecutor",
         "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
@@ -83,7 +83,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folder / "logs" / "dag_processor"),
         "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",  # the executor waits, for as long as nothing happens
         # After a kill of the scheduler or of a task's process the task is found and run again within about a minute.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",

@@ -82,8 +82,8 @@ def main(arguments: list[str]) -> None:
         # Where MLflow sets up its own logger, it would not listen to the server's configuration.
         environment["MLFLOW_CONFIGURE_LOGGING"] = "false"
         arguments = [*arguments, "--uvicorn-opts", f"--log-config {shlex.quote(str(write_line_form(file.parent)))}"]
-    server = str(Path(sys.executable).with_name("mlflow"))
-    os.execve(server, [server, "server", "--app-name", "basic-auth", *arguments], environment)  # noqa: S606
+    server = [sys.executable, "-m", "perennial.registry.mlflow_process", "--app-name", "basic-auth", *arguments]
+    os.execve(sys.executable, server, environment)  # noqa: S606
 
 
 if __name__ == "__main__":

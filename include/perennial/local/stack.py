@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from perennial import discovery, projects, tracing
+from perennial import discovery, projects, stage_runner, tracing
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import (
@@ -36,10 +36,12 @@ from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
 from perennial.serving.backends.local import SERVERS
 from perennial.settings import PORTS, Settings
+from perennial.sockets import socket_folder
 from perennial.store import Store, private_folder, tighten
 
 GATEWAY = "envoy"
 WATCH = "watch"
+STAGES = "stages"  # forks the processes of stages
 START_SECONDS = 600  # a first start on a slow or busy machine; 30 s is usual
 SAY_SECONDS = 60  # between two lines that say what is still starting
 HANGS_SECONDS = 120  # after which a program that does not answer is no slow starter
@@ -86,7 +88,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
         supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
         # Of a platform that was started by an earlier release, which had a server for them, or with PERENNIAL_METRICS.
-        for name in ("reports", *({prometheus.PROMETHEUS, prometheus.ALERTMANAGER, span_receiver.NAME} - set(parts))):
+        for name in ("reports", *({prometheus.PROMETHEUS, prometheus.ALERTMANAGER, span_receiver.NAME, STAGES} - set(parts))):
             supervisor.remove_program(name)
         airflow_programs.login(settings)
         if not settings.postgres_url:
@@ -139,7 +141,7 @@ def _where_spans_go(settings: Settings) -> dict[str, str]:
 def stop(settings: Settings) -> None:
     """Stop every program that was started below this home, PostgreSQL last; also what a killed supervisord left."""
     with _only_one(settings):
-        Supervisor(settings).shutdown(last=(postgres.NAME,))
+        Supervisor(settings).shutdown(last=(STAGES, postgres.NAME))
 
 
 def silent(settings: Settings, store: Store, programs: Collection[str]) -> set[str]:
@@ -189,6 +191,10 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             {"mlflow_port": (settings.host, settings.mlflow_port)},
         ),
     ]
+    if settings.runtime == "process":
+        place = socket_folder(settings) / stage_runner.SOCKET
+        command = [executable(settings, "workload", "python"), "-m", "perennial.stage_runner", str(place)]
+        parts.append(Part(STAGES, command, python, lambda: stage_runner.answers(place)))
     if settings.serving == "local":
         parts += [
             Part(

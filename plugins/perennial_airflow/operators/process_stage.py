@@ -15,7 +15,9 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
 from perennial.settings import Settings
 from perennial.stage_command import stage_command
-from perennial_airflow.child_process import ChildProcess, die_with_parent
+from perennial.stage_runner import die_with_parent
+from perennial_airflow.child_process import ChildProcess
+from perennial_airflow.forked_stage import ForkedStage, RunnerAway, has_runner
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_log import StageLog
 from perennial_airflow.stage_pod import made_up, over_time
@@ -30,7 +32,7 @@ GRACE_SECONDS = 3.0  # Airflow itself kills the task five seconds after asking i
 class ProcessStage(StageOperator):
     """A stage as a child process of its task."""
 
-    _child: ChildProcess | None = None
+    _child: ChildProcess | ForkedStage | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage to its end.
@@ -66,7 +68,7 @@ class ProcessStage(StageOperator):
                 return made_up("fault", str(error))
             command = [str(python), "-m", "perennial.cli", *stage_command(self.stage, self.arguments), f"--result={result_file}"]
             self.log.info("perennial %s", " ".join(command[3:-1]))
-            with ChildProcess(command, {**_environment(settings), **secrets}) as self._child:
+            with self._started(settings, command, {**_environment(settings), **secrets}) as self._child:
                 try:
                     last = self._pass_on(self._child.lines())
                     code = self._child.wait()
@@ -83,6 +85,15 @@ class ProcessStage(StageOperator):
             if last and last != result["sentence"]:
                 self.log.info("%s", last)
         return result
+
+    def _started(self, settings: Settings, command: list[str], environment: dict[str, str]) -> ChildProcess | ForkedStage:
+        """The stage's process: forked off by the runner of stages, where this machine has one that answers."""
+        if has_runner(settings, self.stage):
+            try:
+                return ForkedStage(settings, command[3:], environment)
+            except RunnerAway as away:
+                self.log.warning("The runner of stages does not answer (%s): this stage starts by itself.", away)
+        return ChildProcess(command, environment)
 
     def _secrets(self, folder: Path) -> dict[str, str]:
         """Variables that name files with what is secret, which were written into a folder that is this user's alone."""
