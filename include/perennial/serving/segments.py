@@ -109,30 +109,35 @@ class SegmentWriter:
         return True
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing.is_set():
-                    self._changed.wait(_SAY_EVERY_SECONDS)
-                    self._say_drops()
-                if not self._waiting:
-                    return
-                end = self._clock() + self.linger_seconds
-                while not self._urgent() and (left := end - self._clock()) > 0:
-                    self._changed.wait(left)
-                taken: list[tuple[int, Lines, threading.Event | None]] = []
-                size = 0
-                while self._waiting and (not taken or size + self._waiting[0][0] <= self.max_segment_bytes):
-                    entry = self._waiting.popleft()
-                    taken.append(entry)
-                    size += entry[0]
-            self._write(b"".join(self._made(lines) for _, lines, _ in taken))
-            with self._changed:
-                self._bytes -= size  # only now: what is being written is memory too
-            self.written += len(taken)
-            for _, _, done in taken:
-                if done is not None:
-                    done.set()
-            self._say_drops()
+        while self._write_next():
+            pass
+
+    def _write_next(self) -> bool:
+        """Wait for lines and write them; False if no more will come. What it had in hand is let go of at its end."""
+        with self._changed:
+            while not self._waiting and not self._closing.is_set():
+                self._changed.wait(_SAY_EVERY_SECONDS)
+                self._say_drops()
+            if not self._waiting:
+                return False
+            end = self._clock() + self.linger_seconds
+            while not self._urgent() and (left := end - self._clock()) > 0:
+                self._changed.wait(left)
+            taken: list[tuple[int, Lines, threading.Event | None]] = []
+            size = 0
+            while self._waiting and (not taken or size + self._waiting[0][0] <= self.max_segment_bytes):
+                entry = self._waiting.popleft()
+                taken.append(entry)
+                size += entry[0]
+        self._write(b"".join(self._made(lines) for _, lines, _ in taken))
+        with self._changed:
+            self._bytes -= size  # only now: what is being written is memory too
+        self.written += len(taken)
+        for _, _, done in taken:
+            if done is not None:
+                done.set()
+        self._say_drops()
+        return True
 
     def _urgent(self) -> bool:
         return self._closing.is_set() or self._bytes >= self.max_segment_bytes or any(done is not None for _, _, done in self._waiting)
