@@ -6,6 +6,10 @@ checkout beside this one's, by turns.
 
 $ python benchmarks/training_memory.py --sizes 1 2 4 --against ../before
 $ python benchmarks/training_memory.py --sizes 0.1 --used 5000 --rounds 1
+
+With `--speed` it is measured how many samples a CPU second are trained on whose rows lie in files, beside those in memory, by turns.
+
+$ python benchmarks/training_memory.py --speed --used 200000
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import statistics
 import sys
 import tempfile
+import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -82,6 +88,41 @@ def train(folder: Path) -> None:
         print(json.loads((Path(scratch) / "version/training.json").read_text())["metrics"])
 
 
+def speed(rows: int, rounds: int) -> None:
+    """Print samples per CPU second of a training, of rows in memory and in files."""
+    from training_speed import prepared
+
+    from perennial.engine.room import Room
+    from perennial.training.batches import rows_of
+    from perennial.training.encoded import mapped_rows
+    from perennial.training.trainer import Checkpoints, train
+
+    spec = discovery.model("flight_delays")
+    encoder, in_memory, validation = prepared(spec.name, rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        arrays = {name: mapped_rows(iter([values.numpy()]), Room(0, scratch)) for name, values in in_memory.inputs.items()}
+        in_files = rows_of(spec, arrays, in_memory.labels.numpy())
+        taken: dict[str, list[float]] = {"memory": [], "files": []}
+        for turn in range(rounds + 1):
+            for where, given in (("memory", in_memory), ("files", in_files)):
+                begun = time.process_time()
+                train(
+                    spec,
+                    model_class=discovery.model_part(spec.name, "model").Model,
+                    encoder=encoder,
+                    training=given,
+                    validation=validation,
+                    checkpoints=Checkpoints(Path(scratch) / f"{where}-{turn}"),
+                    max_epochs=1,
+                )
+                if turn:  # the first one warms up
+                    taken[where].append(rows / (time.process_time() - begun))
+    for where, of in taken.items():
+        print(f"rows in {where}: {statistics.median(of):,.0f} samples a CPU second")
+    ratios = [b / a for a, b in zip(taken["memory"], taken["files"], strict=True)]
+    print(f"{statistics.median(ratios):.3f} of the speed in memory (median of {rounds} turns; {in_files.bytes / 1e6:.0f} MB)")
+
+
 def main() -> None:
     """Print a table for each size."""
     from costs import by_turns, interpreter, show
@@ -93,7 +134,11 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout, in which `make setup` was run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--speed", action="store_true", help="measure samples per CPU second of rows in memory and in files")
     asked = parser.parse_args()
+    if asked.speed:
+        speed(asked.used, asked.rounds)
+        return
     if asked.child:
         train(asked.child)
         return

@@ -15,11 +15,12 @@ from __future__ import annotations
 import itertools
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Protocol, TypeVar, get_args
 from zlib import crc32
 
 import numpy as np
@@ -30,6 +31,8 @@ from perennial.tokens import words_of
 
 Columns = Mapping[str, np.ndarray]
 Array = npt.NDArray[Any]
+Found = TypeVar("Found")
+Fitted = TypeVar("Fitted")
 
 EXACT = 2**53  # up to here float64 tells whole numbers apart
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values, in whatever case
@@ -145,6 +148,21 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
+class Gathering(Protocol):
+    """Fits parts to rows of which not all are in memory (`training/fitting.py`)."""
+
+    def fitted(self, gather: Callable[[], Any], of: Callable[[Any], Fitted]) -> Fitted:
+        """The part that `of` makes of what `gather` found in rows: counts by name, which can be added, or an array of numbers."""
+
+
+GATHERING: ContextVar[Gathering | None] = ContextVar("gathering", default=None)
+
+
+def _fitted(gather: Callable[[], Found], of: Callable[[Found], Fitted]) -> Fitted:
+    gathering = GATHERING.get()
+    return of(gather()) if gathering is None else gathering.fitted(gather, of)
+
+
 @dataclass(frozen=True)
 class Category:
     """A category as its place in `values`, counted from 1; 0 for null and for what the training split did not have. int64."""
@@ -157,8 +175,11 @@ class Category:
     @classmethod
     def fit(cls, columns: Columns, column: str, min_rows: int = 1) -> Category:
         """Keep the categories that at least `min_rows` rows have, in alphabetical order."""
-        counts = Counter(map(text, columns[column].tolist()))
-        return cls(column, tuple(sorted(name for name, rows in counts.items() if name is not None and rows >= min_rows)))
+
+        def of(counts: Counter[str | None]) -> Category:
+            return cls(column, tuple(sorted(name for name, rows in counts.items() if name is not None and rows >= min_rows)))
+
+        return _fitted(lambda: Counter(map(text, columns[column].tolist())), of)
 
     @property
     def size(self) -> int:
@@ -197,7 +218,7 @@ class Number:
     @classmethod
     def fit(cls, columns: Columns, column: str, *, nulls: bool = False, limit: float = 8.0) -> Number:
         """Mean and standard deviation of the rows that have the number."""
-        return cls(column, *_mean_and_deviation(_known(columns, column)), limit, nulls)
+        return _fitted(lambda: _known(columns, column), lambda known: cls(column, *_mean_and_deviation(known), limit, nulls))
 
     @property
     def width(self) -> int:
@@ -226,13 +247,16 @@ class Steps:
     @classmethod
     def fit(cls, columns: Columns, column: str, intervals: int = 16) -> Steps:
         """Edges at equal shares of the known rows; fewer where values repeat."""
-        known = _known(columns, column)
-        quantiles = np.unique(np.quantile(known, np.linspace(0, 1, intervals + 1))).tolist() if known.size else [0.0]
-        edges = quantiles[:1]
-        for edge in quantiles[1:]:
-            if edge - edges[-1] > _least(edge):
-                edges.append(edge)
-        return cls(column, tuple(edges) if len(edges) > 1 else (edges[0], edges[0] + max(1.0, 2 * _least(edges[0]))))
+
+        def of(known: npt.NDArray[np.float64]) -> Steps:
+            quantiles = np.unique(np.quantile(known, np.linspace(0, 1, intervals + 1))).tolist() if known.size else [0.0]
+            edges = quantiles[:1]
+            for edge in quantiles[1:]:
+                if edge - edges[-1] > _least(edge):
+                    edges.append(edge)
+            return cls(column, tuple(edges) if len(edges) > 1 else (edges[0], edges[0] + max(1.0, 2 * _least(edges[0]))))
+
+        return _fitted(lambda: _known(columns, column), of)
 
     @property
     def width(self) -> int:
@@ -338,7 +362,9 @@ class Series:
     @classmethod
     def fit(cls, columns: Columns, column: str, length: int, *, limit: float = 8.0, last: bool = False) -> Series:
         """Mean and standard deviation of the elements of all lists."""
-        return cls(column, length, *_mean_and_deviation(_known_elements(columns, column)), limit, last)
+        return _fitted(
+            lambda: _known_elements(columns, column), lambda known: cls(column, length, *_mean_and_deviation(known), limit, last)
+        )
 
     @property
     def width(self) -> int:
@@ -374,11 +400,18 @@ class Words:
     @classmethod
     def fit(cls, columns: Columns, column: str, length: int = 64, *, most: int = 20_000, min_rows: int = 2) -> Words:
         """Keep the words that at least `min_rows` rows have, the most frequent first, at most `most` of them."""
-        rows_of: Counter[str] = Counter()
-        for value in columns[column].tolist():
-            rows_of.update(set(_words(value)))
-        kept = sorted((word for word, rows in rows_of.items() if rows >= min_rows), key=lambda word: (-rows_of[word], word))
-        return cls(column, tuple(kept[:most]), length)
+
+        def counted() -> Counter[str]:
+            rows_of: Counter[str] = Counter()
+            for value in columns[column].tolist():
+                rows_of.update(set(_words(value)))
+            return rows_of
+
+        def of(rows_of: Counter[str]) -> Words:
+            kept = sorted((word for word, rows in rows_of.items() if rows >= min_rows), key=lambda word: (-rows_of[word], word))
+            return cls(column, tuple(kept[:most]), length)
+
+        return _fitted(counted, of)
 
     @property
     def size(self) -> int:
@@ -455,7 +488,9 @@ class Tensor:
     @classmethod
     def fit(cls, columns: Columns, column: str, shape: Sequence[int], *, limit: float = 8.0) -> Tensor:
         """Mean and standard deviation of the numbers of all arrays."""
-        return cls(column, tuple(shape), *_mean_and_deviation(_known_elements(columns, column)), limit)
+        return _fitted(
+            lambda: _known_elements(columns, column), lambda known: cls(column, tuple(shape), *_mean_and_deviation(known), limit)
+        )
 
     def encode(self, columns: Columns) -> Array:
         """float32 [rows, *shape]. Raises ValueError where an array has another number of places."""

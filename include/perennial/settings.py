@@ -132,6 +132,12 @@ class Settings(BaseModel):
         description="Projects of your own, comma-separated folders as `perennial new` makes them: their datasets, models, suites and DAGs "
         "are found beside the platform's, and `make setup`, `check`, `test` and `images` take them in. None if empty.",
     )
+    rows_gb: float = Field(
+        default=0,
+        ge=0,
+        description="Memory that the rows of a training may take, GB; those that need more lie in files below PERENNIAL_HOME while it "
+        "trains. 0: a quarter of the memory that the process may use.",
+    )
     postgres_url: str = Field(
         default="", description="External PostgreSQL as `postgresql://user:password@host:port`; if empty, `perennial up` starts one."
     )

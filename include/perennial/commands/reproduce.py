@@ -15,6 +15,7 @@ from pathlib import Path
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, sentence_case
+from perennial.engine.room import room_of
 from perennial.errors import EXIT_DONE, EXIT_FAULT, StoredDataDamaged, UnknownName
 from perennial.lineage.making import Making, making
 from perennial.lineage.manifest import Manifest, code_digest, code_files, lock_digest, training_parameters, unpinned_imports
@@ -71,6 +72,7 @@ def run(settings: Settings, store: Store, version: str) -> int:
             max_epochs=int(asked) if asked else None,
             begins_with=begun_with(store, manifest),
             halved="accumulate" in record,
+            room=room_of(settings.home / "rows", settings.rows_gb),
         )
         if recalibrated := read_recalibration(then):
             recalibrate(now, *recalibrated)

@@ -39,7 +39,9 @@ import pyarrow as pa
 from perennial.counted import counted
 from perennial.data.labelled_rows import LabelledRows, Part
 from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownByDay, UnknownLabels, coverage_of, refuse_unknown
+from perennial.data.ordered_rows import OrderedRows
 from perennial.data.snapshots import Snapshot, sentence_case
+from perennial.engine.room import Room
 from perennial.errors import TrainingRefused
 from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 
@@ -55,17 +57,35 @@ _LABEL = "_label"
 class Split:
     """A snapshot cut into three parts; only rows whose label is known, or all of them where a model learns without."""
 
-    train: pandas.DataFrame
-    validation: pandas.DataFrame
-    test: pandas.DataFrame
-    labels: dict[str, np.ndarray]  # part -> labels of its rows
+    parts: dict[str, PartRows]
     bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates; they overlap unless the split is by time
     unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
     coverage: Coverage = NOTHING  # rows and labelled rows of each day, where labels come after their rows
 
+    @cached_property
+    def train(self) -> pandas.DataFrame:
+        """The rows to train on, in memory."""
+        return self.parts["train"].frame()
+
+    @cached_property
+    def validation(self) -> pandas.DataFrame:
+        """The rows to validate with, in memory."""
+        return self.parts["validation"].frame()
+
+    @cached_property
+    def test(self) -> pandas.DataFrame:
+        """The rows to test with, in memory."""
+        return self.parts["test"].frame()
+
 
 def split(
-    snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any, columns: Sequence[str] | None = None, *, vouched: bool = False
+    snapshot: Snapshot,
+    spec: ModelSpec,
+    features_module: ModuleType | Any,
+    columns: Sequence[str] | None = None,
+    *,
+    vouched: bool = False,
+    room: Room | None = None,
 ) -> Split:
     """Cut a snapshot into train, validation and test, without overlap: by whole days, oldest first; or as `part_of` says.
 
@@ -80,6 +100,7 @@ def split(
         columns: that train and validation have, besides the event time and what the split goes by; test has the event time alone then.
             All columns, of all parts, if absent.
         vouched: whether each file that is read is held against its hash first.
+        room: that the rows of a part may take in memory, and where those lie that do not fit; without one all are in memory.
 
     Raises:
         TrainingRefused: the snapshot has too few labelled rows, days or groups, or too many labels that are no class.
@@ -93,9 +114,9 @@ def split(
         if ends is None:
             raise _without_labels(rows)
         bounds = _days_of_parts(*ends, spec.split)
-        cut = rows.whole_pass(lambda: _cut_by_time(rows, bounds, columns))
+        cut = rows.whole_pass(lambda: _cut_by_time(rows, bounds, columns, room))
     else:
-        cut = rows.whole_pass(lambda: _cut_by_hash(rows, columns))
+        cut = rows.whole_pass(lambda: _cut_by_hash(rows, columns, room))
         if not any(len(part) for part in cut.parts.values()):
             raise _without_labels(rows)
         bounds = cut.bounds
@@ -111,13 +132,7 @@ def split(
     # to the newest row: days of unknown labels alone count too
     unknown = refuse_unknown(spec, cut.unknown.since(bounds["train"][0].date()), snapshot.words)
     days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
-    return Split(
-        **{name: part.frame() for name, part in parts.items()},
-        labels={name: part.labels() for name, part in parts.items()},
-        bounds=days_of_parts,
-        unknown=unknown,
-        coverage=coverage,
-    )
+    return Split(parts, days_of_parts, unknown, coverage)
 
 
 def labels_of_part(
@@ -135,8 +150,8 @@ def labels_of_part(
     """
     rows, by = LabelledRows(snapshot, spec, features_module), columns_of_split(cut, snapshot.dataset)
 
-    def collected() -> _Collected:
-        found = _Collected(snapshot, ())
+    def collected() -> PartRows:
+        found = PartRows(snapshot, ())
         for part in rows.read([*found.kept, *by], *days):
             is_in_it = (
                 part_of(snapshot.frame(part.rows.select(by)), cut, snapshot.dataset) == name if by else np.full(len(part.labels), True)
@@ -147,57 +162,71 @@ def labels_of_part(
     return rows.whole_pass(collected).labels()
 
 
-class _Collected:
-    """The rows of one part of a split, as they are read."""
+class PartRows:
+    """The rows of one part of a split, sorted by event time and key, with their labels."""
 
-    def __init__(self, snapshot: Snapshot, columns: Sequence[str]) -> None:
+    def __init__(self, snapshot: Snapshot, columns: Sequence[str], room: Room | None = None, what: str = "rows") -> None:
         self.snapshot, self.columns = snapshot, list(dict.fromkeys(columns))
         self.kept = list(dict.fromkeys((*self.columns, *snapshot.order)))
-        self._pieces: list[pa.Table] = []
+        self._rows = OrderedRows(snapshot.order, room, what)
 
     def add(self, part: Part, chosen: np.ndarray) -> None:
         """Take the rows of a part that are chosen, [rows] of truth values."""
         rows = part.rows.select(self.kept).append_column(_LABEL, pa.array(part.labels))
-        self._pieces.append(rows if chosen.all() else rows.filter(pa.array(chosen)))
+        self._rows.add(rows if chosen.all() else rows.filter(pa.array(chosen)))
 
     def __len__(self) -> int:
-        return sum(len(piece) for piece in self._pieces)
+        return len(self._rows)
 
-    def frame(self) -> pandas.DataFrame:
-        """The rows, sorted by event time and key."""
-        return self.snapshot.frame(self._sorted.select(self.columns))
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows are."""
+        return self._rows.in_memory
+
+    def frame(self, columns: Sequence[str] | None = None) -> pandas.DataFrame:
+        """All rows, with these columns or all."""
+        return self.snapshot.frame(self._rows.table().select(self.columns if columns is None else columns))
+
+    def frames(self, columns: Sequence[str]) -> Iterator[pandas.DataFrame]:
+        """All rows, a piece at a time where they are not in memory."""
+        return (self.snapshot.frame(piece.select(columns)) for piece in self._rows.pieces())
 
     def labels(self) -> np.ndarray:
         """Their labels, float64 [rows]."""
-        labels: np.ndarray = self._sorted[_LABEL].to_numpy()
-        return labels
+        return np.concatenate([piece[_LABEL].to_numpy() for piece in self._rows.pieces()])
 
-    @cached_property
-    def _sorted(self) -> pa.Table:
-        rows, self._pieces = pa.concat_tables(self._pieces), []
-        return rows.sort_by([(name, "ascending") for name in self.snapshot.order])
+    def times(self) -> np.ndarray:
+        """Their event times, datetime64 [rows]."""
+        name = self.snapshot.dataset.time_column
+        return np.concatenate([piece[name].to_numpy() for piece in self._rows.pieces()])
 
 
 @dataclass(frozen=True)
 class _Cut:
     """The parts of a split, and what was counted meanwhile."""
 
-    parts: dict[str, _Collected]
+    parts: dict[str, PartRows]
     bounds: dict[str, tuple[datetime, datetime]]
     unknown: UnknownByDay
 
 
-def _collected(rows: LabelledRows, columns: Sequence[str] | None) -> dict[str, _Collected]:
+def _collected(rows: LabelledRows, columns: Sequence[str] | None, room: Room | None) -> dict[str, PartRows]:
     """The parts of a split, empty as yet, with the columns that they are to have."""
     snapshot, time = rows.snapshot, rows.snapshot.dataset.time_column
     wanted = snapshot.columns if columns is None else [*columns, time, *rows.spec.split.group]
     of_test = snapshot.columns if columns is None else [time]
-    return {name: _Collected(snapshot, of_test if name == "test" else wanted) for name in ("train", "validation", "test")}
+    return {
+        "train": PartRows(snapshot, wanted, room, f"rows to train {rows.spec.name} on"),
+        "validation": PartRows(snapshot, wanted),
+        "test": PartRows(snapshot, of_test, room, f"rows to test {rows.spec.name} with"),
+    }
 
 
-def _cut_by_time(rows: LabelledRows, bounds: Mapping[str, tuple[datetime, datetime]], columns: Sequence[str] | None) -> _Cut:
+def _cut_by_time(
+    rows: LabelledRows, bounds: Mapping[str, tuple[datetime, datetime]], columns: Sequence[str] | None, room: Room | None
+) -> _Cut:
     """The rows of each part, which is some days."""
-    parts, unknown, is_anomaly = _collected(rows, columns), UnknownByDay(), rows.spec.task == "anomaly"
+    parts, unknown, is_anomaly = _collected(rows, columns, room), UnknownByDay(), rows.spec.task == "anomaly"
     for name, (first, end) in bounds.items():
         for part in rows.read(parts[name].kept, first, end):
             parts[name].add(part, is_anomaly | ~np.isnan(part.labels))
@@ -207,9 +236,9 @@ def _cut_by_time(rows: LabelledRows, bounds: Mapping[str, tuple[datetime, dateti
     return _Cut(parts, dict(bounds), unknown)
 
 
-def _cut_by_hash(rows: LabelledRows, columns: Sequence[str] | None) -> _Cut:
+def _cut_by_hash(rows: LabelledRows, columns: Sequence[str] | None, room: Room | None) -> _Cut:
     """The rows of each part, as `part_of` says."""
-    parts, unknown, is_anomaly = _collected(rows, columns), UnknownByDay(), rows.spec.task == "anomaly"
+    parts, unknown, is_anomaly = _collected(rows, columns, room), UnknownByDay(), rows.spec.task == "anomaly"
     snapshot, cut = rows.snapshot, rows.spec.split
     by = columns_of_split(cut, snapshot.dataset)
     ends: dict[str, list[np.datetime64]] = {name: [] for name in parts}

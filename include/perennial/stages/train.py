@@ -14,6 +14,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
@@ -23,8 +25,9 @@ import numpy as np
 from perennial import discovery, tracing
 from perennial.data.labels import UnknownLabels
 from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
-from perennial.data.splits import groups_of, split
-from perennial.encoding import Columns
+from perennial.data.splits import PartRows, groups_of, split
+from perennial.encoding import Columns, Encoder
+from perennial.engine.room import Room, room_of
 from perennial.errors import EXIT_DONE, CodeBroken, PerennialError, TrainingRefused
 from perennial.learner_words import counts, learnt
 from perennial.lineage.learned import note_learned
@@ -119,6 +122,7 @@ def run(
                     begins_with=begun_with(store, manifest),
                     meter=meter,
                     vouched=not (source.labels or is_helper(spec.compute)),
+                    room=room_of(settings.home / "rows", settings.rows_gb),
                 )
             if not is_first:
                 sys.exit(
@@ -232,24 +236,28 @@ def fill_version_folder(
     halved: bool = False,
     meter: Meter | None = None,
     vouched: bool = False,
+    room: Room | None = None,
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices.
 
     `begins_with` are weights as `begun_with` gives them, for a warm start. `halved` repeats a training for which memory had been short:
     its record says `accumulate`. `meter` counts what it uses, and with it the spec's budget ends it. `beat` is called at each step.
-    With `vouched` each file of the table is held against its hash before its rows are read.
+    With `vouched` each file of the table is held against its hash before its rows are read. `room` is what rows may take in memory; without
+    one all of them are there.
     """
     features, timer = discovery.model_part(spec.name, "features"), meter or Meter(spec.compute)
     with timer.part("read"), mistakes_of(features, spec):
-        columns = [*spec.inputs, *([spec.training.sample_weight] if spec.training.sample_weight else [])]
-        cut = split(source, spec, features, columns, vouched=vouched)
-    labels = cut.labels
+        weighing = [spec.training.sample_weight] if spec.training.sample_weight else []
+        cut = split(source, spec, features, [*spec.inputs, *weighing], vouched=vouched, room=room)
+        train, held_out = cut.parts["train"], cut.parts["validation"]
+        labels = {"train": train.labels(), "validation": held_out.labels()}
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
-    known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
     with timer.part("encode"), mistakes_of(features, spec):
-        encoder = features.fit(known["train"])
-    log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
+        known = columns_of(held_out.frame(spec.inputs), spec.inputs)
+        encoder = _fitted(features, spec, train, room)
+    log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(train), *cut.bounds["train"], len(held_out))
 
+    from perennial.training.encoded import encode_rows
     from perennial.training.evaluation import metrics
     from perennial.training.export import calibration_of, export
     from perennial.training.learners import Encoded, Lesson, learner_of
@@ -257,9 +265,11 @@ def fill_version_folder(
     from perennial.training.scoring import score
 
     with timer.part("encode"), mistakes_of(features, spec):
-        encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
-    weights = row_weights(spec, cut.train, labels["train"])
-    training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
+        encode, pieces = partial(features.encode, encoder), (columns_of(piece) for piece in train.frames(spec.inputs))
+        mapped = room if spec.learner in ("lightning", "boosted") else None  # the others take all rows in memory
+        weights = row_weights(spec, train.frame(weighing), labels["train"]) if weighing else row_weights(spec, None, labels["train"])
+        training = Encoded(encode_rows(encode, pieces, len(train), mapped), labels["train"], weights, mapped)
+        validation = Encoded(encode(known), labels["validation"])
     within = (
         meter.within(spec.training.budget, spec.name, counted=counts(spec.learner), resumes=spec.learner == "lightning") if meter else None
     )
@@ -287,31 +297,29 @@ def fill_version_folder(
             learned=learned,
             calibration=calibration,
             inputs=validation.inputs,
-            columns=known["validation"],
+            columns=known,
         )
     stable: dict[str, float] = {}
     if spec.anomaly:
         with timer.part("refits"):
-            stable = stability(lesson, learned, units_of(cut.train, spec, dataset), begun)
+            stable = stability(lesson, learned, units_of(train, spec), begun)
     if spec.training.warm_start:
         (folder / WEIGHTS).write_bytes(learned.weights())
     by_time = spec.split.by == "time"
-    figures = metrics(spec.task, labels["validation"], score(folder, known["validation"], threads=spec.compute.cpus))
+    figures = metrics(spec.task, labels["validation"], score(folder, known, threads=spec.compute.cpus))
     record = {
         "epochs": learned.epochs,
         "history": learned.history,
         "metrics": figures,
         "calibration": {"scale": calibration.scale, "shift": list(calibration.shift)} if calibration else None,
-        "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
+        "rows": {name: len(cut.parts[name]) for name in ("train", "validation", "test")},
         **learned.record(),
         **({"stability": stable} if spec.anomaly else {}),
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         **({"coverage": cut.coverage.as_json()} if source.labels else {}),
         **({} if by_time else {"split": spec.split.model_dump(exclude={"test_days", "validation_days", "train_days"})}),
-        "event_time_end": max(
-            part[dataset.time_column].max() for part in ([cut.train] if by_time else [cut.train, cut.validation])
-        ).isoformat(),
+        "event_time_end": max(_newest(part.times()) for part in ([train] if by_time else [train, held_out])),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
     return True
@@ -335,13 +343,33 @@ def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
         ) from error
 
 
-def units_of(rows: pandas.DataFrame, spec: ModelSpec, dataset: DatasetSpec) -> np.ndarray:
+def _fitted(features: ModuleType, spec: ModelSpec, train: PartRows, room: Room | None) -> Encoder:
+    """The encoder of the training rows, fitted piece by piece where they are not in memory and the model's `fit` allows it."""
+    if not train.in_memory and room:
+        from perennial.training.fitting import fit_in_pieces, fits_in_pieces
+
+        if fits_in_pieces(Path(str(features.__file__)).read_text()):
+            return fit_in_pieces(features, (columns_of(piece) for piece in train.frames(spec.inputs)), room)
+        log.warning(
+            "The fit of %s's features.py looks at its columns itself, not by parts alone: it takes the inputs of all %d training rows "
+            "in memory.", spec.name, len(train),
+        )  # fmt: skip
+    encoder: Encoder = features.fit(columns_of(train.frame(spec.inputs)))
+    return encoder
+
+
+def _newest(times: np.ndarray) -> str:
+    newest: datetime = times[~np.isnat(times)].max().astype("datetime64[us]").item()
+    return newest.isoformat()
+
+
+def units_of(rows: PartRows, spec: ModelSpec) -> np.ndarray:
     """A number for each row, as the split was made: its day, its group, or one number for all. Equal numbers are drawn together."""
     if spec.split.by == "group":
-        return groups_of(rows, spec.split.group)[0]
+        return groups_of(rows.frame(spec.split.group), spec.split.group)[0]
     if spec.split.by == "random":
         return np.zeros(len(rows), np.int64)
-    days: np.ndarray = rows[dataset.time_column].to_numpy().astype("datetime64[D]").astype(np.int64)
+    days: np.ndarray = rows.times().astype("datetime64[D]").astype(np.int64)
     return days
 
 

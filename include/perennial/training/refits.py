@@ -19,6 +19,7 @@ import numpy as np
 
 from perennial.alarms import threshold_of
 from perennial.training.checkpoints import Checkpoints
+from perennial.training.encoded import taken
 from perennial.training.evaluation import redrawn
 from perennial.training.export import all_scores
 from perennial.training.learners import Encoded, Learned, Lesson, learner_of
@@ -69,7 +70,8 @@ def stability(lesson: Lesson, learned: Learned, units: np.ndarray, begun: float)
 def rows_of(encoded: Encoded, places: np.ndarray) -> Encoded:
     """Some of the rows, as often as they are named."""
     weights = None if encoded.weights is None else encoded.weights[places]
-    return Encoded({name: values[places] for name, values in encoded.inputs.items()}, encoded.labels[places], weights)
+    inputs = {name: taken(values, places, encoded.room) for name, values in encoded.inputs.items()}
+    return Encoded(inputs, encoded.labels[places], weights, encoded.room)
 
 
 def agreement(scores: np.ndarray, others: np.ndarray, budget: float) -> dict[str, float]:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pandas
 
 
-def row_weights(spec: ModelSpec, frame: pandas.DataFrame, labels: np.ndarray) -> np.ndarray | None:
+def row_weights(spec: ModelSpec, frame: pandas.DataFrame | None, labels: np.ndarray) -> np.ndarray | None:
     """How much each training row counts in the loss, float64 [rows], 1 on average; None where the spec weighs neither classes nor rows.
 
     Args:
         spec: its `training.class_weights` and `training.sample_weight`.
-        frame: the training rows, with the column that `sample_weight` names.
+        frame: the training rows, with the column that `sample_weight` names; None if it names none.
         labels: of the same rows.
 
     Raises:
@@ -29,6 +29,7 @@ def row_weights(spec: ModelSpec, frame: pandas.DataFrame, labels: np.ndarray) ->
         return None
     weights = np.ones(len(labels))
     if column:
+        assert frame is not None, "it has the column"
         weights = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         if wrong := int((~(np.isfinite(weights) & (weights >= 0))).sum()):
             raise TrainingRefused(

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 
 from perennial.encoding import Encoder
+from perennial.engine.room import Room
 from perennial.specs import ModelSpec
 from perennial.training.checkpoints import Checkpoints
 
@@ -35,6 +36,7 @@ class Encoded:
     inputs: dict[str, np.ndarray]
     labels: np.ndarray
     weights: np.ndarray | None = None  # [rows], 1 on average: how much each row counts; all alike if there are none
+    room: Room | None = None  # that what is made of them may take in memory; without one all is there
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from perennial.encoding import Encoder
+from perennial.engine.room import Room
 from perennial.errors import Fault, TrainingRefused
 from perennial.specs import ModelSpec
+from perennial.training.encoded import PIECE_ROWS, is_mapped, mapped_rows
 from perennial.training.learners import History, Lesson, Tensors
 from perennial.training.learners.trees import write_graph
 
@@ -122,7 +124,7 @@ def learn(lesson: Lesson) -> Trees:
 
     inputs = lesson.training.inputs
     train = engine.Dataset(
-        matrix(spec, inputs),
+        matrix(spec, inputs, lesson.training.room),
         lesson.training.labels,
         weight=lesson.training.weights,
         categorical_feature=_categories(inputs),
@@ -190,11 +192,20 @@ def parameters(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def matrix(spec: ModelSpec, inputs: Tensors) -> np.ndarray:
-    """All tensors side by side, float32 [rows, columns]. Raises TrainingRefused where one holds no numbers."""
+def matrix(spec: ModelSpec, inputs: Tensors, room: Room | None = None) -> np.ndarray:
+    """All tensors side by side, float32 [rows, columns]; in a file if one of them is in a file. Raises TrainingRefused where one holds no
+    numbers."""
     for name, values in _ordered(inputs).items():
         if values.dtype.kind not in "fiub":
             raise TrainingRefused(f"{spec.name}'s tensor {name} holds no numbers, and trees take numbers: encode it by Category or Number.")
+    if room and any(is_mapped(values) for values in inputs.values()):
+        rows = len(next(iter(inputs.values())))
+        pieces = ({name: values[begin : begin + PIECE_ROWS] for name, values in inputs.items()} for begin in range(0, rows, PIECE_ROWS))
+        return mapped_rows((_side_by_side(piece) for piece in pieces), room)
+    return _side_by_side(inputs)
+
+
+def _side_by_side(inputs: Tensors) -> np.ndarray:
     return np.concatenate([values.reshape(len(values), -1).astype(np.float32) for values in _ordered(inputs).values()], axis=1)
 
 

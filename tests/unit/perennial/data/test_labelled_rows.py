@@ -229,7 +229,7 @@ def test_a_split_is_that_of_all_rows_at_once(
     assert simple["unknown"]["rows"] > 0
     for name, frame in simple["frames"].items():
         pd.testing.assert_frame_equal(getattr(found, name), frame, check_exact=True)
-        assert found.labels[name].tolist() == label_of(frame, features, wanted).tolist()
+        assert found.parts[name].labels().tolist() == label_of(frame, features, wanted).tolist()
     narrow = split(snapshot, wanted, features, ["items", "open"])
     for name in ("train", "validation"):
         frame = getattr(narrow, name)
