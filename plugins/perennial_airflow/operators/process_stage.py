@@ -15,9 +15,6 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
 from perennial.settings import Settings
 from perennial.stage_command import stage_command
-from perennial.stage_runner import die_with_parent
-from perennial_airflow.child_process import ChildProcess
-from perennial_airflow.forked_stage import ForkedStage, RunnerAway, has_runner
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_log import StageLog
 from perennial_airflow.stage_pod import made_up, over_time
@@ -25,6 +22,9 @@ from perennial_airflow.trace_context import of_a_stage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from perennial_airflow.child_process import ChildProcess
+    from perennial_airflow.forked_stage import ForkedStage
 
 GRACE_SECONDS = 3.0  # Airflow itself kills the task five seconds after asking it to end
 
@@ -51,6 +51,8 @@ class ProcessStage(StageOperator):
 
     def _run(self) -> dict[str, Any]:
         """The stage's result; one is made up for a stage that could not write any."""
+        from perennial.stage_runner import die_with_parent  # here: parsing a DAG file starts no stage
+
         try:
             settings = Settings.from_environment()
         except PerennialError as error:
@@ -88,6 +90,9 @@ class ProcessStage(StageOperator):
 
     def _started(self, settings: Settings, command: list[str], environment: dict[str, str]) -> ChildProcess | ForkedStage:
         """The stage's process: forked off by the runner of stages, where this machine has one that answers."""
+        from perennial_airflow.child_process import ChildProcess
+        from perennial_airflow.forked_stage import ForkedStage, RunnerAway, has_runner
+
         if has_runner(settings, self.stage):
             try:
                 return ForkedStage(settings, command[3:], environment)
