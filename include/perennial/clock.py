@@ -29,7 +29,7 @@ _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
 _OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
 WITHOUT_OFFSET, WITH_OFFSET = f"{_DAY}(?:{_TIME})?", f"{_DAY}{_TIME}{_OFFSET}"
-_PLAIN = re.compile(rf"(?:(?!0000){_DAY}(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?)?\n)*")
+_PLAIN = rf"(?:(?!0000){_DAY}(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?)?\n)*"  # compiled when it is used: parsing a DAG file reads no times
 _EITHER = re.compile(f"{_DAY}(?:{_TIME}(?:{_OFFSET})?)?")
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 _FIRST_MOMENT, _LAST_MOMENT = "0001-01-02T00:00:00", "9999-12-30T23:59:59"  # any zone has a wall time for them
@@ -113,7 +113,7 @@ def are_plain(texts: Collection[Any]) -> bool:
     if not {*map(type, texts)} <= {str}:
         return False
     joined = "\n".join([*texts, ""])
-    return joined.count("\n") == len(texts) and _PLAIN.fullmatch(joined) is not None
+    return joined.count("\n") == len(texts) and re.fullmatch(_PLAIN, joined) is not None
 
 
 def moment(wall: datetime, time_zone: str = UTC) -> datetime:

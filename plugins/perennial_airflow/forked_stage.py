@@ -127,8 +127,12 @@ def _asked(path: Path, request: Request, output: int) -> tuple[socket.socket, in
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(str(path))
         whole = request.sent()
-        sent = socket.send_fds(connection, [whole], [output])
-        connection.sendall(whole[sent:])
+        try:
+            sent = socket.send_fds(connection, [whole], [output])
+            connection.sendall(whole[sent:])
+        except (BrokenPipeError, ConnectionResetError):  # it began anew for another request, and has not read this one to its end
+            connection.close()
+            return connection, None
         said: dict[str, Any] = json.loads(_line(connection) or "{}")
         if "pid" not in said:
             connection.close()
