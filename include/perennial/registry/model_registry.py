@@ -241,6 +241,7 @@ class ModelRegistry:
         for name, data in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **files}.items():
             self._server.put_file(run["info"]["artifact_uri"], name, data)
         self._server.post("runs/update", run_id=run_id, status="FINISHED", end_time=max(moment, _now()), run_name=digest[:12])
+        self._finished[run_id] = run
         return run_id
 
     def annotate(
