@@ -223,7 +223,7 @@ def test_versions_are_found_and_roles_told_in_one_request_each(registry, monkeyp
     assert registry.standing("many") == Standing(True, {"champion": 2, "last_good": 2}, f"7 {'a' * 64}")
     assert registry.standing("many").of(2) == registry.version("many", 2).aliases == ("champion", "last_good")
     assert (registry.find("many", f"{4:064d}").number, registry.find("many", "f" * 64)) == (4, None)
-    assert {number: version.digest for number, version in registry.numbered("many", {2, 4, 77}).items()} == {
+    assert {number: version.digest for number, version in registry.numbered("many", {2, 4, 40}).items()} == {
         2: f"{2:064d}", 4: f"{4:064d}"
     }  # fmt: skip
     assert registry.numbered("many", ()) == {}
