@@ -16,7 +16,7 @@ pass begin anew with it.
 >>> rows = pa.table({"id": [1, 2], "at": pa.array([datetime(2024, 1, 1)] * 2, pa.timestamp("us")), "paid": [3.0, 4.0]})
 >>> version = table_of(store, orders).append(rows, "1f" * 32, key=("id",))
 >>> labelled = LabelledRows(Snapshot(orders, version, store), model, SimpleNamespace(label=lambda columns: columns["paid"] * 2))
->>> labelled.whole_pass(lambda: sum(part.labels.sum() for part in labelled.read())), sorted(labelled.columns)
+>>> labelled.whole_pass(lambda: float(sum(part.labels.sum() for part in labelled.read()))), sorted(labelled.columns)
 (14.0, ['at', 'paid'])
 """
 

@@ -25,16 +25,19 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial.errors import UnknownName
 from perennial.incidents import event_log
 from perennial.incidents.kinds import SEVERITIES, Kind, Severity, is_alarm
-from perennial.incidents.listing import Listing, Notes, lines_of, listing_of
 from perennial.specs import Verdict
 from perennial.store import Store
+
+if TYPE_CHECKING:
+    from perennial.incidents.listing import Listing, Notes
 
 log = logging.getLogger("perennial.incidents")
 
@@ -183,10 +186,16 @@ class Incidents:
         self.store, self.model = store, model
         self._log = event_log.EventLog(store, f"incidents/{model}", Event, f"The incidents of {model}")
         self._note = f"views/incidents/{model}.json"
-        self._notes = Notes(store, model)
         self._known: dict[str, Incident] = {}
         self._applied = 0  # events of the log
         self._changed: set[int] = set()  # places of incidents that a list may show otherwise than this writer noted
+
+    @cached_property
+    def _notes(self) -> Notes:
+        """What a list is made of; loaded by whoever lists or writes: parsing a DAG file does neither."""
+        from perennial.incidents.listing import Notes
+
+        return Notes(self.store, self.model)
 
     def all(self) -> list[Incident]:
         """Every incident, oldest first."""
@@ -209,6 +218,8 @@ class Incidents:
 
     def listing(self) -> Listing:
         """The incidents as lines of a list, from the notes of the last writer; all events are read only where those are old or gone."""
+        from perennial.incidents.listing import Listing, lines_of, listing_of
+
         index = self._notes.index()
         if index is None or not self._is_of_now(index.events):
             every = self.all()
