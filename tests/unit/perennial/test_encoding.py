@@ -71,7 +71,7 @@ def test_steps_fill_one_interval_after_another() -> None:
     ]
 
 
-@given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6, unique=True), min_size=1, max_size=4), st.data())
+@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=6, unique=True), min_size=1, max_size=4), st.data())
 def test_steps_side_by_side_are_those_of_each(edges: list[list[float]], data: st.DataObject) -> None:
     """SE-04: What one pass makes of many columns is bit for bit what the formula makes of each, in requests of one row and of many."""
     parts = [Steps(f"n{place}", tuple(sorted(given))) for place, given in enumerate(edges)]
