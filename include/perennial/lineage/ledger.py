@@ -35,6 +35,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from perennial.errors import LedgerConflict, StoredDataDamaged
 from perennial.store import Store
+from perennial.store.numbered import count_numbered
 from perennial.store.summaries import Summaries
 
 Kind = Literal[
@@ -341,14 +342,11 @@ class Ledger:
     def _last_number(self) -> int | None:
         """Number of the newest entry. The noted one is never newer; whoever wrote a later one may have been killed before the note."""
         try:
-            number = int(self._store.read(self._tip))
-            if not self._store.exists(self._key(number)):
-                raise KeyError(number)
-        except (KeyError, ValueError):  # from before it was noted, or the note is of another ledger
-            return next(reversed(self._numbers()), None)
-        while self._store.exists(self._key(number + 1)):
-            number += 1
-        return number
+            noted = int(self._store.read(self._tip)) + 1
+        except (KeyError, ValueError):  # from before it was noted, or no number
+            noted = 0
+        count = count_numbered(self._store, self._folder, noted)
+        return count - 1 if count else None
 
     def _lines(self, first: int) -> Summaries[Line]:
         place = f"views/entries/{self.model}/{first // LINES:06d}.json"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -34,9 +33,9 @@ from perennial.served_tables import outcomes_name, predictions_name
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.store import Store
+from perennial.store.numbered import count_numbered
 
 FORM = 1  # of the note
-NUMBERED = re.compile(r"(\d+)\.json")
 OF_A_WINDOW = ("report.json", "index.html", "inputs.parquet", "scores.parquet")
 
 
@@ -103,7 +102,7 @@ def world_of(
     model = spec.name
     entry, trained = Ledger(store, model).last(), last_training(store, model)
     tables = dict.fromkeys((predictions_name(model), outcomes_name(model), *spec.datasets))
-    folders = (*(f"tables/{name}/_delta_log" for name in tables), f"incidents/{model}", f"requests/{model}")
+    folders = {**{f"tables/{name}/_delta_log": 20 for name in tables}, f"incidents/{model}": 8, f"requests/{model}": 8}
     changing = [
         f"reports/{model}/newest_window.json",
         f"views/windows/{model}.json",
@@ -121,30 +120,9 @@ def world_of(
         training=trained[0] if trained else "",
         logs=_digest([[item.key, item.etag] for item in logged]),
         gateway=_digest(gateway.model_dump(mode="json")),
-        counts={folder: count_numbered(store, folder, known.get(folder, 0)) for folder in folders},
+        counts={folder: count_numbered(store, folder, known.get(folder, 0), digits) for folder, digits in folders.items()},
         states={key: found.etag if (found := store.stat(key)) else "" for key in changing},
     )
-
-
-def count_numbered(store: Store, folder: str, known: int = 0) -> int:
-    """How many objects a folder has whose names are numbers from 0 on, each written by put-if-absent in the place after the last one.
-
-    Args:
-        store: where it is.
-        folder: its key; of a table's log or an event log.
-        known: how many it had before. It is listed only if the last of these is not there.
-    """
-    digits = 20 if folder.endswith("/_delta_log") else 8
-
-    def there(number: int) -> bool:
-        return store.exists(f"{folder}/{number:0{digits}d}.json")
-
-    if not known or not there(known - 1):
-        names = (NUMBERED.fullmatch(item.key.removeprefix(f"{folder}/")) for item in store.list(folder))
-        known = max((int(name[1]) + 1 for name in names if name), default=0)
-    while there(known):
-        known += 1
-    return known
 
 
 def unchanged_until(said: Callable[[datetime], str], now: datetime, end: datetime) -> datetime:
