@@ -12,7 +12,31 @@ from types import TracebackType
 from perennial.stage_runner import die_with_parent
 
 
-class ChildProcess:
+class ProcessGroup:
+    """Processes that end together: the first of them has the id `pid`, which no other one gets meanwhile."""
+
+    pid: int
+
+    def stop(self, grace_seconds: float) -> None:
+        """End the group: SIGTERM, and SIGKILL for what is left after `grace_seconds`."""
+        if grace_seconds > 0 and self._signal(signal.SIGTERM):
+            deadline = time.monotonic() + grace_seconds
+            while time.monotonic() < deadline and self._is_running():
+                time.sleep(0.05)
+        self._signal(signal.SIGKILL)
+
+    def _is_running(self) -> bool:
+        raise NotImplementedError
+
+    def _signal(self, number: signal.Signals) -> bool:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):  # nobody is left in the group
+            return False
+        return True
+
+
+class ChildProcess(ProcessGroup):
     """A running command; leaving its `with` block ends it and all that it started."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -49,23 +73,8 @@ class ChildProcess:
         """Its exit code; negative is the signal that killed it."""
         return self._process.wait()
 
-    def stop(self, grace_seconds: float) -> None:
-        """End the group: SIGTERM, and SIGKILL for what is left after `grace_seconds`."""
-        if grace_seconds > 0 and self._signal(signal.SIGTERM):
-            deadline = time.monotonic() + grace_seconds
-            while time.monotonic() < deadline and self._is_running():
-                time.sleep(0.05)
-        self._signal(signal.SIGKILL)
-
     def _is_running(self) -> bool:
         if self._process.returncode is not None:
             return False
         # Only looks: reaping here, inside a signal handler, would take the exit code from wait().
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-    def _signal(self, number: signal.Signals) -> bool:
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # nobody is left in the group
-            return False
-        return True

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Any
 from perennial.settings import Settings
 from perennial.sockets import socket_folder
 from perennial.stage_runner import SOCKET, Request
+from perennial_airflow.child_process import ProcessGroup
 
 HEAVY = ("train", "evaluate")  # stages that take minutes: nothing is won where half a second is
 ANSWER_SECONDS = 30.0  # for which the runner is waited for: on a busy machine it imports for others
@@ -34,7 +34,7 @@ def has_runner(settings: Settings, stage: str) -> bool:
         return False
 
 
-class ForkedStage:
+class ForkedStage(ProcessGroup):
     """A running stage; leaving its `with` block ends it and all that it started.
 
     Args:
@@ -64,7 +64,7 @@ class ForkedStage:
             os.close(read)
         else:
             raise RunnerAway(f"it began anew {TRIES} times")
-        self.pid = pid
+        self.pid = pid  # the runner buries a stage after this connection is closed: until then it is no other's
         self._code: int | None = None
         self._output = os.fdopen(read, encoding="utf-8", errors="replace")
 
@@ -89,14 +89,6 @@ class ForkedStage:
             self._code = int(json.loads(said)["code"]) if said else -int(signal.SIGKILL)
         return self._code
 
-    def stop(self, grace_seconds: float) -> None:
-        """End the group: SIGTERM, and SIGKILL for what is left after `grace_seconds`."""
-        if grace_seconds > 0 and self._signal(signal.SIGTERM):
-            deadline = time.monotonic() + grace_seconds
-            while time.monotonic() < deadline and self._is_running():
-                time.sleep(0.05)
-        self._signal(signal.SIGKILL)
-
     def _is_running(self) -> bool:
         if self._code is not None:
             return False
@@ -107,13 +99,6 @@ class ForkedStage:
         except OSError:
             return False
         return False
-
-    def _signal(self, number: signal.Signals) -> bool:
-        try:  # the runner buries a stage after this connection is closed: until then the id is no other's
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # nobody is left in the group
-            return False
-        return True
 
 
 def _asked(path: Path, request: Request, output: int) -> tuple[socket.socket, int | None]:
