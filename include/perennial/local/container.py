@@ -93,11 +93,8 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     """Variables of the container that supervisord itself does not hand on, for the command; and Airflow's, for DAG files."""
     handed_on = {k: v for k, v in outer.items() if k.startswith(NOT_INHERITED) and not k.startswith("SUPERVISOR_")}
     bundles = json.dumps(projects.bundles(projects.folders(outer.get(projects.VARIABLE, ""))))
-    return {
-        projects.BUNDLES: bundles,
-        **handed_on,
-        "SPT_NOENV": "1",
-    }  # keeps the environment readable, by which a killed supervisor's children are found
+    noenv = {"SPT_NOENV": "1"}  # keeps the environment readable, by which a killed supervisor's children are found
+    return {projects.BUNDLES: bundles, **handed_on, **noenv}
 
 
 class Logs:
