@@ -330,6 +330,11 @@ def test_a_look_that_finds_nothing_new_asks_the_registry_once_and_writes_nothing
     assert registry.standing(world.spec.name).followed == world.ledger.last().note
     registry.delete_alias(world.spec.name, "last_good")
     world.look()
+    asked.clear()
+    registry.add(world.spec.name, "e" * 64)
+    world.spec = world.spec.model_copy(update={"release": world.spec.release.model_copy(update={"steps": (100,)})})
+    assert world.look().action == "promoted"
+    assert "versions" not in asked  # that the registry follows is no reason to read them all
     world.registry = registry
     world.agrees()
 
